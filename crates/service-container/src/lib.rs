@@ -1,0 +1,1 @@
+//! Typed asynchronous dependency injection: lifetimes, scopes, ordered disposal, no global.
