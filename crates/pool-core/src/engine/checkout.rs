@@ -1,0 +1,202 @@
+//! Taking a connection, or a place in the queue for one.
+
+use std::panic::Location;
+use std::sync::Arc;
+use std::task::Waker;
+
+use super::waiters::{Found, Removed};
+use super::{ConnectFailure, Effects, Gate, Holder, Outcome, Phase, Place, Slot, State, WaiterKey};
+use crate::ConnectFault;
+use crate::clock::Nanos;
+
+/// What a caller's first look gives it.
+#[derive(Debug)]
+pub(crate) enum Given<C> {
+    /// An idle connection, at once.
+    Connection(Box<Slot<C>>),
+    /// A place in the queue.
+    Place(WaiterKey),
+    /// Nothing: it would be no use to wait.
+    Refused(Refused),
+}
+
+/// Why a caller was not let into the queue.
+#[derive(Clone, Debug)]
+pub(crate) enum Refused {
+    Closed,
+    Connect(Arc<ConnectFailure>),
+    QueueFull,
+}
+
+/// What a caller that gives up had.
+#[derive(Debug)]
+pub(crate) enum Withdrawn<C> {
+    /// Only its place.
+    Place(DropUnlocked),
+    /// An outcome that it had not looked at yet.
+    Outcome(Outcome<C>),
+    /// A connection, which has gone to the next one.
+    PassedOn,
+}
+
+/// A waker that is only kept to be dropped outside the lock.
+#[derive(Debug)]
+pub(crate) struct DropUnlocked {
+    _waker: Waker,
+}
+
+impl DropUnlocked {
+    const fn new(waker: Waker) -> Self {
+        Self { _waker: waker }
+    }
+}
+
+impl<C> State<C> {
+    /// Takes the warmest idle connection if that is fit and nobody is queued.
+    #[inline]
+    pub(crate) fn try_take(
+        &mut self,
+        now: Nanos,
+        caller: &'static Location<'static>,
+    ) -> Option<Box<Slot<C>>> {
+        if self.gate != Gate::Open || !self.waiters.is_empty() {
+            return None;
+        }
+        let bypass = self.rules.bypass;
+        let slot = self
+            .idle
+            .pop_if(|slot| now.saturating_sub(slot.proven) < bypass && now < slot.expires)?;
+        self.lend(&slot, now, caller);
+        self.tally.immediate += 1;
+        Some(slot)
+    }
+
+    /// Takes an idle connection or a place at the end of the queue, in one step: whoever returns
+    /// a connection afterwards sees the place.
+    #[inline]
+    pub(crate) fn take_or_queue(
+        &mut self,
+        now: Nanos,
+        caller: &'static Location<'static>,
+        waker: &Waker,
+        fx: &mut Effects<C>,
+    ) -> Given<C> {
+        match self.try_take(now, caller) {
+            Some(slot) => Given::Connection(slot),
+            None => self.queue(now, caller, waker, fx),
+        }
+    }
+
+    fn queue(
+        &mut self,
+        now: Nanos,
+        caller: &'static Location<'static>,
+        waker: &Waker,
+        fx: &mut Effects<C>,
+    ) -> Given<C> {
+        if self.gate == Gate::Closed {
+            return Given::Refused(Refused::Closed);
+        }
+        if self.waiters.len() >= self.rules.max_waiters {
+            self.tally.rejected += 1;
+            return Given::Refused(Refused::QueueFull);
+        }
+        if let Some(failure) = self.hopeless(now) {
+            self.tally.failed_fast += 1;
+            return Given::Refused(Refused::Connect(failure));
+        }
+        let key = self
+            .waiters
+            .push_back(Place { since: now, caller }, waker.clone());
+        self.tally.peak_waiting = self.tally.peak_waiting.max(self.waiters.len());
+        self.pump(now, fx);
+        Given::Place(key)
+    }
+
+    /// The failure that makes waiting useless: nothing is open or being opened, and the last
+    /// attempt failed for a reason that the next one, not yet due, would meet again.
+    fn hopeless(&self, now: Nanos) -> Option<Arc<ConnectFailure>> {
+        let failure = self.last_failure.as_ref()?;
+        let hopeless = failure.fault == ConnectFault::Permanent
+            && self.backoff.waits(now)
+            && self.open() == 0
+            && self.connecting == 0;
+        hopeless.then(|| Arc::clone(failure))
+    }
+
+    /// Looks at a place in the queue. The waker that is returned is dropped outside the lock.
+    pub(crate) fn look(
+        &mut self,
+        key: WaiterKey,
+        waker: &Waker,
+        now: Nanos,
+    ) -> Result<(Nanos, Outcome<C>), Option<Waker>> {
+        match self.waiters.poll(key, waker) {
+            Found::Queued(replaced) => Err(replaced),
+            Found::Settled(place, outcome) => {
+                let waited = now.saturating_sub(place.since);
+                if outcome.is_ok() {
+                    self.tally.waited(waited);
+                }
+                Ok((waited, outcome))
+            }
+        }
+    }
+
+    /// Gives up a place whose owner's time is over. An outcome that arrived in time counts.
+    pub(crate) fn expire(&mut self, key: WaiterKey, now: Nanos) -> Withdrawn<C> {
+        match self.waiters.remove(key) {
+            Removed::Queued(waker) => {
+                self.tally.timeouts += 1;
+                Withdrawn::Place(DropUnlocked::new(waker))
+            }
+            Removed::Settled(place, outcome) => {
+                if outcome.is_ok() {
+                    self.tally.waited(now.saturating_sub(place.since));
+                }
+                Withdrawn::Outcome(outcome)
+            }
+        }
+    }
+
+    /// Gives up a place whose owner is gone. A connection that was on its way to it goes to the
+    /// next one.
+    pub(crate) fn cancel(
+        &mut self,
+        key: WaiterKey,
+        now: Nanos,
+        fx: &mut Effects<C>,
+    ) -> Withdrawn<C> {
+        self.tally.cancelled += 1;
+        match self.waiters.remove(key) {
+            Removed::Queued(waker) => Withdrawn::Place(DropUnlocked::new(waker)),
+            Removed::Settled(_, Ok(slot)) => {
+                self.untake(slot, now, fx);
+                Withdrawn::PassedOn
+            }
+            Removed::Settled(_, Err(refusal)) => Withdrawn::Outcome(Err(refusal)),
+        }
+    }
+
+    /// Notes that `slot` is now with `caller`.
+    #[inline]
+    pub(crate) fn lend(&mut self, slot: &Slot<C>, now: Nanos, caller: &'static Location<'static>) {
+        self.in_use += 1;
+        self.tally.lent(now, self.in_use);
+        let holder = Holder {
+            since: now,
+            caller,
+            reported: false,
+        };
+        self.slots.set(slot.row, Phase::Lent { holder });
+    }
+
+    /// A connection that was handed to a caller which is gone.
+    fn untake(&mut self, slot: Box<Slot<C>>, now: Nanos, fx: &mut Effects<C>) {
+        if let Phase::Lent { holder } = self.slots.get(slot.row) {
+            self.tally.untaken(holder.since);
+        }
+        self.in_use -= 1;
+        self.deliver(slot, now, fx);
+    }
+}

@@ -1,0 +1,243 @@
+//! A connection comes back, from a caller or from a task.
+
+use super::{CloseReason, Effects, Gate, Phase, Refusal, Slot, State, Task};
+use crate::clock::Nanos;
+
+/// Controlled delay on the queue, as `DBConnection` does it: when even the shortest wait of an
+/// interval was above the target, callers that have waited more than twice the target are turned
+/// away until an interval is better.
+///
+/// Source: K. Nichols, V. Jacobson, "Controlling Queue Delay" (CoDel), ACM Queue 10(5), 2012;
+/// the variant for checkout queues is that of Elixir's `db_connection`.
+#[derive(Debug)]
+pub(crate) struct QueueDelay {
+    interval_ends: Nanos,
+    shortest: Nanos,
+    slow: bool,
+}
+
+impl QueueDelay {
+    pub(crate) const fn new() -> Self {
+        Self {
+            interval_ends: 0,
+            shortest: Nanos::MAX,
+            slow: false,
+        }
+    }
+
+    /// Whether the caller that has waited for `delay` is to be turned away.
+    fn sheds(&mut self, delay: Nanos, now: Nanos, target: Nanos, interval: Nanos) -> bool {
+        if now >= self.interval_ends {
+            self.slow = self.shortest != Nanos::MAX && self.shortest > target;
+            self.shortest = delay;
+            self.interval_ends = now.saturating_add(interval);
+        } else {
+            self.shortest = self.shortest.min(delay);
+        }
+        self.slow && delay > target.saturating_mul(2)
+    }
+}
+
+impl<C> State<C> {
+    /// A clean connection comes back from a caller.
+    #[inline]
+    pub(crate) fn put_back(&mut self, mut slot: Box<Slot<C>>, now: Nanos, fx: &mut Effects<C>) {
+        self.unlend(&slot, now);
+        slot.idle_since = now;
+        slot.proven = now;
+        let plain = self.gate == Gate::Open
+            && self.waiters.is_empty()
+            && self.staying() <= self.ceiling
+            && slot.generation == self.generation
+            && now < slot.expires
+            && !slot.retiring;
+        if plain {
+            self.slots.set(slot.row, Phase::Idle);
+            self.idle.push(slot);
+        } else {
+            self.deliver(slot, now, fx);
+        }
+    }
+
+    /// A connection that is not clean comes back from a caller.
+    pub(crate) fn put_back_dirty(&mut self, slot: Box<Slot<C>>, now: Nanos, fx: &mut Effects<C>) {
+        self.unlend(&slot, now);
+        if let Some(reason) = self.unfit(&slot, now) {
+            self.retire(slot, reason, fx);
+            self.pump(now, fx);
+            return;
+        }
+        self.recycling += 1;
+        self.slots.set(slot.row, Phase::Recycling);
+        fx.tasks.push(Task::Recycle(slot));
+    }
+
+    /// A connection comes back from a caller that is not to be lent again.
+    pub(crate) fn put_back_broken(&mut self, slot: Box<Slot<C>>, now: Nanos, fx: &mut Effects<C>) {
+        self.unlend(&slot, now);
+        self.retire(slot, CloseReason::Broken, fx);
+        self.pump(now, fx);
+    }
+
+    /// A caller keeps its connection for good.
+    pub(crate) fn detach(&mut self, slot: Slot<C>, now: Nanos, fx: &mut Effects<C>) -> C {
+        self.unlend(&slot, now);
+        self.tally.detached += 1;
+        if slot.retiring {
+            self.retiring -= 1;
+        }
+        self.forget(slot.row, now);
+        self.pump(now, fx);
+        fx.changed = true;
+        slot.connection
+    }
+
+    /// A task has validated a connection.
+    pub(crate) fn validated(&mut self, mut slot: Box<Slot<C>>, now: Nanos, fx: &mut Effects<C>) {
+        self.validating -= 1;
+        slot.proven = now;
+        slot.checked_in = self.warmups;
+        self.deliver(slot, now, fx);
+        fx.changed = true;
+    }
+
+    /// A task has cleaned a connection.
+    pub(crate) fn recycled(&mut self, mut slot: Box<Slot<C>>, now: Nanos, fx: &mut Effects<C>) {
+        self.recycling -= 1;
+        self.tally.recycled += 1;
+        slot.proven = now;
+        slot.idle_since = now;
+        self.deliver(slot, now, fx);
+        fx.changed = true;
+    }
+
+    /// A connection did not pass its check or its cleaning.
+    pub(crate) fn turned_bad(
+        &mut self,
+        slot: Box<Slot<C>>,
+        reason: CloseReason,
+        error: String,
+        now: Nanos,
+        fx: &mut Effects<C>,
+    ) {
+        if matches!(self.slots.get(slot.row), Phase::Validating) {
+            self.validating -= 1;
+            self.tally.validation_failures += 1;
+        } else {
+            self.recycling -= 1;
+            self.tally.recycle_failures += 1;
+        }
+        self.tally.failed(now, error.clone());
+        fx.events.push(crate::PoolEvent::ConnectionFailed {
+            id: slot.id,
+            error: error.into(),
+        });
+        self.retire(slot, reason, fx);
+        self.pump(now, fx);
+        fx.changed = true;
+    }
+
+    /// Gives a connection that is in no place to the oldest caller, or to the idle stack.
+    pub(crate) fn deliver(&mut self, slot: Box<Slot<C>>, now: Nanos, fx: &mut Effects<C>) {
+        if let Some(reason) = self.unfit(&slot, now) {
+            self.retire(slot, reason, fx);
+            self.pump(now, fx);
+            return;
+        }
+        if self.gate == Gate::Open {
+            self.shed(now, fx);
+            if !self.waiters.is_empty() {
+                self.hand(slot, now, fx);
+                return;
+            }
+        }
+        self.slots.set(slot.row, Phase::Idle);
+        // Nearly always the end: only a check without use keeps an older date.
+        let at = self
+            .idle
+            .partition_point(|other| other.idle_since <= slot.idle_since);
+        self.idle.insert(at, slot);
+    }
+
+    /// Gives a fit connection to the oldest caller.
+    pub(crate) fn hand(&mut self, slot: Box<Slot<C>>, now: Nanos, fx: &mut Effects<C>) {
+        let place = self.waiters.front().expect("callers are queued");
+        self.lend(&slot, now, place.caller);
+        fx.wake(self.waiters.settle_front(Ok(slot)));
+    }
+
+    /// Turns callers away that have waited far above the target, while the queue is slow.
+    fn shed(&mut self, now: Nanos, fx: &mut Effects<C>) {
+        let Some((target, interval)) = self.rules.controlled_delay else {
+            return;
+        };
+        while let Some(place) = self.waiters.front() {
+            let delay = now.saturating_sub(place.since);
+            if !self.delay.sheds(delay, now, target, interval) {
+                return;
+            }
+            self.tally.shed += 1;
+            fx.wake(self.waiters.settle_front(Err(Refusal::Shed)));
+        }
+    }
+
+    /// Why a connection may not be lent any more.
+    fn unfit(&self, slot: &Slot<C>, now: Nanos) -> Option<CloseReason> {
+        if self.gate == Gate::Closed {
+            Some(CloseReason::Closed)
+        } else if slot.generation != self.generation {
+            Some(CloseReason::Evicted)
+        } else if now >= slot.expires || (slot.retiring && self.staying() > self.floor()) {
+            Some(CloseReason::Lifetime)
+        } else if self.staying() > self.ceiling {
+            Some(CloseReason::Surplus)
+        } else {
+            None
+        }
+    }
+
+    /// Sends a connection that is in no place away.
+    pub(crate) fn retire(&mut self, slot: Box<Slot<C>>, reason: CloseReason, fx: &mut Effects<C>) {
+        if slot.retiring {
+            self.retiring -= 1;
+        }
+        self.closing += 1;
+        self.tally.closed[reason as usize] += 1;
+        self.slots.set(slot.row, Phase::Closing);
+        fx.tasks.push(Task::Close { slot, reason });
+    }
+
+    #[inline]
+    fn unlend(&mut self, slot: &Slot<C>, now: Nanos) {
+        self.in_use -= 1;
+        if let Phase::Lent { holder } = self.slots.get(slot.row) {
+            self.tally.returned(holder.since, now);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_queue_is_slow_when_even_its_shortest_wait_was_above_the_target() {
+        let mut delay = QueueDelay::new();
+        let mut sheds = |waited, now| delay.sheds(waited, now, 50, 1_000);
+        assert!(
+            !sheds(500, 0),
+            "nothing is known before the first interval ends"
+        );
+        assert!(!sheds(60, 500));
+        assert!(
+            sheds(500, 1_000),
+            "the shortest wait of the interval was 60"
+        );
+        assert!(!sheds(90, 1_100), "below twice the target");
+        assert!(!sheds(10, 1_200));
+        assert!(
+            !sheds(500, 2_000),
+            "one wait of 10 was seen: no longer slow"
+        );
+    }
+}

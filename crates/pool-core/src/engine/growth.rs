@@ -1,0 +1,324 @@
+//! When to connect, and what a connect that lands or fails changes.
+
+use std::sync::Arc;
+
+use super::slot::Row;
+use super::{
+    CloseReason, ConnectFailure, ConnectOrder, Effects, Gate, Phase, Refusal, Slot, State, Task,
+};
+use crate::clock::{NEVER, Nanos, between};
+use crate::{ConnectFault, PoolEvent};
+
+/// One pause between attempts for the whole pool, however many callers wait.
+///
+/// The pause is drawn evenly between zero and a bound that doubles with each failed period
+/// ("full jitter": M. Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015).
+/// Attempts that were already under way when a period began do not prolong it. While attempts
+/// fail, one at a time is made.
+#[derive(Debug)]
+pub(crate) struct Backoff {
+    failures: u32,
+    period: u64,
+    until: Nanos,
+}
+
+impl Backoff {
+    pub(crate) const fn new() -> Self {
+        Self {
+            failures: 0,
+            period: 0,
+            until: 0,
+        }
+    }
+
+    pub(crate) const fn waits(&self, now: Nanos) -> bool {
+        now < self.until
+    }
+
+    pub(crate) const fn failures(&self) -> u32 {
+        self.failures
+    }
+
+    /// When the next attempt may begin, if one is being waited for.
+    pub(crate) fn until(&self, now: Nanos) -> Option<Nanos> {
+        self.waits(now).then_some(self.until)
+    }
+
+    fn succeeded(&mut self) {
+        if self.failures > 0 {
+            self.failures = 0;
+            self.period += 1;
+            self.until = 0;
+        }
+    }
+
+    /// Begins the next period, unless the attempt belongs to one that has already failed.
+    fn failed(
+        &mut self,
+        period: u64,
+        now: Nanos,
+        (base, cap): (Nanos, Nanos),
+        rng: &mut fastrand::Rng,
+    ) {
+        if period != self.period {
+            return;
+        }
+        let bound = base.saturating_mul(1 << self.failures.min(30)).min(cap);
+        self.failures = self.failures.saturating_add(1);
+        self.period += 1;
+        self.until = now.saturating_add(rng.u64(0..=bound));
+    }
+}
+
+/// A connection that has just been opened.
+#[derive(Debug)]
+pub(crate) struct Landing<C> {
+    pub(crate) order: ConnectOrder,
+    pub(crate) connection: C,
+    pub(crate) took: Nanos,
+}
+
+impl<C> State<C> {
+    /// Serves the queue from the idle stack as far as that goes, then connects for the rest.
+    pub(crate) fn pump(&mut self, now: Nanos, fx: &mut Effects<C>) {
+        if self.gate == Gate::Open {
+            self.serve(now, fx);
+        }
+        self.grow(now, fx);
+    }
+
+    fn serve(&mut self, now: Nanos, fx: &mut Effects<C>) {
+        while !self.waiters.is_empty() {
+            let Some(top) = self.idle.last() else {
+                return;
+            };
+            let expired = now >= top.expires;
+            let proven = now.saturating_sub(top.proven) < self.rules.bypass;
+            if !expired && !proven && self.validating >= self.waiters.len() {
+                // Each caller already has a check under way on its behalf.
+                return;
+            }
+            let slot = self.idle.pop().expect("the stack has a top");
+            if expired {
+                self.retire(slot, CloseReason::Lifetime, fx);
+            } else if proven {
+                self.hand(slot, now, fx);
+            } else {
+                self.validate(slot, fx);
+            }
+        }
+    }
+
+    /// Has a task check a connection that is in no place; whoever is first in the queue when that
+    /// is done gets it.
+    pub(crate) fn validate(&mut self, slot: Box<Slot<C>>, fx: &mut Effects<C>) {
+        self.validating += 1;
+        self.slots.set(slot.row, Phase::Validating);
+        fx.tasks.push(Task::Validate(slot));
+    }
+
+    /// Starts as many connects as demand, room, `max_connecting` and backoff allow.
+    pub(crate) fn grow(&mut self, now: Nanos, fx: &mut Effects<C>) {
+        if self.gate != Gate::Open {
+            return;
+        }
+        let demand = self
+            .waiters
+            .len()
+            .saturating_sub(self.connecting + self.validating);
+        // A connection whose replacement has been asked for does not count any more.
+        let shortfall = self
+            .floor()
+            .saturating_sub(self.staying().saturating_sub(self.retiring));
+        if demand == 0 && shortfall == 0 {
+            return;
+        }
+        let room = self.ceiling.saturating_sub(self.total);
+        if room == 0 {
+            return;
+        }
+        if self.backoff.waits(now) {
+            fx.kick = true;
+            return;
+        }
+        let at_once = if self.backoff.failures() > 0 {
+            1
+        } else if demand > shortfall && self.return_comes_sooner(now) {
+            1.max(shortfall).min(self.rules.max_connecting)
+        } else {
+            self.rules.max_connecting
+        };
+        let starts = demand
+            .max(shortfall)
+            .min(room)
+            .min(at_once.saturating_sub(self.connecting));
+        for _ in 0..starts {
+            self.tally.resizing(now, self.total);
+            self.total += 1;
+            self.connecting += 1;
+            self.tally.peak_total = self.tally.peak_total.max(self.total);
+            fx.tasks.push(Task::Connect(ConnectOrder {
+                row: self.slots.open(),
+                generation: self.generation,
+                period: self.backoff.period,
+            }));
+        }
+    }
+
+    /// Whether the connections in use will have served the queue before a connect could land.
+    ///
+    /// A short queue on quick operations is not worth a connect; one is opened all the same, as
+    /// insurance. As soon as the oldest caller has waited for a whole connect, the guess was
+    /// wrong. Source of the rule: the spike of 50 requests in `HikariCP`'s
+    /// "Welcome to the Jungle".
+    fn return_comes_sooner(&self, now: Nanos) -> bool {
+        let (hold, connect) = (self.tally.typical_hold, self.tally.typical_connect);
+        if self.in_use == 0 || hold == 0 || connect == 0 {
+            return false;
+        }
+        let waited = self
+            .waiters
+            .front()
+            .map_or(0, |place| now.saturating_sub(place.since));
+        let drained = u64::from(self.waiters.len()) * hold / u64::from(self.in_use);
+        waited < connect && drained < connect
+    }
+
+    /// A connect has succeeded.
+    pub(crate) fn landed(&mut self, landing: Landing<C>, now: Nanos, fx: &mut Effects<C>) {
+        let Landing {
+            order,
+            connection,
+            took,
+        } = landing;
+        self.connecting -= 1;
+        self.backoff.succeeded();
+        self.tally.connected(took);
+        let id = self.next_id;
+        self.next_id += 1;
+        fx.events.push(PoolEvent::Connected {
+            id,
+            took: between(0, took),
+        });
+        fx.changed = true;
+        let slot = Box::new(Slot {
+            connection,
+            row: order.row,
+            id,
+            generation: order.generation,
+            created: now,
+            expires: self.end_of_life(now),
+            proven: now,
+            checked_in: 0,
+            idle_since: now,
+            retiring: false,
+        });
+        self.deliver(slot, now, fx);
+        self.close_replaced(fx);
+        self.pump(now, fx);
+    }
+
+    /// Ten per cent more or less than the maximum lifetime, so that connections that were opened
+    /// together do not end together.
+    fn end_of_life(&mut self, now: Nanos) -> Nanos {
+        let lifetime = self.rules.max_lifetime;
+        if lifetime == NEVER {
+            return NEVER;
+        }
+        let tenth = lifetime / 10;
+        now.saturating_add(lifetime - tenth)
+            .saturating_add(self.rng.u64(0..=tenth * 2))
+    }
+
+    /// Closes idle connections whose replacement is there.
+    fn close_replaced(&mut self, fx: &mut Effects<C>) {
+        while self.retiring > 0 && self.staying() > self.floor() {
+            let Some(at) = self.idle.iter().position(|slot| slot.retiring) else {
+                return;
+            };
+            let slot = self.idle.remove(at);
+            self.retire(slot, CloseReason::Lifetime, fx);
+        }
+    }
+
+    /// A connect has failed, timed out or panicked.
+    pub(crate) fn connect_failed(
+        &mut self,
+        order: ConnectOrder,
+        failure: ConnectFailure,
+        now: Nanos,
+        fx: &mut Effects<C>,
+    ) {
+        self.connecting -= 1;
+        self.forget(order.row, now);
+        self.tally.connect_failures += 1;
+        let failure = Arc::new(failure);
+        self.tally.failed(now, failure.error.to_string());
+        fx.events.push(PoolEvent::ConnectFailed {
+            error: Arc::clone(&failure.error),
+            fault: failure.fault,
+        });
+        let bounds = (self.rules.backoff_base, self.rules.backoff_cap);
+        self.backoff
+            .failed(order.period, now, bounds, &mut self.rng);
+        match failure.fault {
+            ConnectFault::Permanent if self.open() == 0 => self.refuse_all(&failure, fx),
+            ConnectFault::Saturated => self.saturated(now),
+            ConnectFault::Permanent | ConnectFault::Transient => {}
+        }
+        self.last_failure = Some(failure);
+        fx.kick = true;
+        fx.changed = true;
+    }
+
+    /// Nothing that is open could ever serve the queue, and nothing can be opened.
+    fn refuse_all(&mut self, failure: &Arc<ConnectFailure>, fx: &mut Effects<C>) {
+        while !self.waiters.is_empty() {
+            self.tally.failed_fast += 1;
+            let refusal = Refusal::Connect(Arc::clone(failure));
+            fx.wake(self.waiters.settle_front(Err(refusal)));
+        }
+    }
+
+    /// The server has no room for more than it has now.
+    fn saturated(&mut self, now: Nanos) {
+        self.ceiling = self.open().clamp(1, self.limits.max());
+        self.saturated_until = Some(now.saturating_add(self.rules.saturation_hold));
+    }
+
+    /// A connection is closed, or its time to close is over.
+    pub(crate) fn closed(
+        &mut self,
+        slot: ClosedSlot,
+        timed_out: bool,
+        now: Nanos,
+        fx: &mut Effects<C>,
+    ) {
+        self.closing -= 1;
+        if timed_out {
+            self.tally.close_timeouts += 1;
+        }
+        self.forget(slot.row, now);
+        fx.events.push(PoolEvent::Disconnected {
+            id: slot.id,
+            reason: slot.reason,
+        });
+        fx.changed = true;
+        self.pump(now, fx);
+    }
+
+    /// A connection that is in no place does not exist any more.
+    pub(crate) fn forget(&mut self, row: Row, now: Nanos) {
+        self.tally.resizing(now, self.total);
+        self.total -= 1;
+        self.slots.release(row);
+    }
+}
+
+/// What is left of a connection once it has been given to its `close`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ClosedSlot {
+    pub(crate) row: Row,
+    pub(crate) id: u64,
+    pub(crate) reason: CloseReason,
+}

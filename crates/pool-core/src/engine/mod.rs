@@ -1,0 +1,235 @@
+//! The engine without I/O: every rule of the pool as a step from one state to the next.
+//!
+//! Nothing in this folder awaits, spawns, sleeps or calls foreign code. A step takes the time as
+//! an argument and leaves what remains to be done in [`Effects`]; the rest of the crate carries
+//! that out after the lock is free. So each rule can be tested, compared with a reference model
+//! and explored by a model checker without a runtime.
+//!
+//! | room | rule |
+//! |---|---|
+//! | `waiters` | first in, first out, with removal from the middle |
+//! | `slot` | one connection; the table of where each one is |
+//! | `checkout` | taking an idle connection, queueing, being handed one, giving up |
+//! | `give_back` | a connection comes back, from a caller or from a task |
+//! | `growth` | when to connect, what a connect that lands or fails changes, backoff |
+//! | `operate` | limits, target, eviction, pause, close |
+//! | `upkeep` | idle timeout, lifetime, keepalive, leaks; when to look again |
+//! | `tally` | counters and histograms |
+//! | `effects` | what is left to do once the lock is free |
+
+mod checkout;
+mod effects;
+mod give_back;
+mod growth;
+mod operate;
+mod slot;
+mod tally;
+mod upkeep;
+mod waiters;
+
+use std::sync::Arc;
+
+use crate::Limits;
+use crate::clock::Nanos;
+
+pub(crate) use self::checkout::{Given, Refused, Withdrawn};
+pub use self::effects::CloseReason;
+pub(crate) use self::effects::{ConnectFailure, ConnectOrder, Effects, Refusal, Task};
+pub(crate) use self::growth::{Backoff, ClosedSlot, Landing};
+pub(crate) use self::slot::{Holder, Phase, Slot, SlotTable};
+pub(crate) use self::tally::Tally;
+pub(crate) use self::waiters::{Place, WaitQueue, WaiterKey};
+
+/// What a caller in the queue is given.
+pub(crate) type Outcome<C> = Result<Box<Slot<C>>, Refusal>;
+
+/// Everything that the pool's lock protects.
+///
+/// Invariants, checked by [`State::check`] after each step of the tests:
+///
+/// - `total` = idle + in use + validating + recycling + connecting + closing, and equals the
+///   occupied rows of the table;
+/// - no connect begins while `total` ≥ the ceiling;
+/// - while callers are queued and the gate is open, no fit connection is idle;
+/// - idle connections are ordered by the time since when they are idle, oldest first.
+#[derive(Debug)]
+pub(crate) struct State<C> {
+    /// Last in, first out: the warmest connection is lent again, the coldest ages.
+    pub(crate) idle: Vec<Box<Slot<C>>>,
+    pub(crate) waiters: WaitQueue<Outcome<C>>,
+    pub(crate) gate: Gate,
+    pub(crate) generation: u64,
+    /// The largest size at this moment: the maximum, or less while the server has no room.
+    pub(crate) ceiling: u32,
+    pub(crate) total: u32,
+    pub(crate) in_use: u32,
+    pub(crate) connecting: u32,
+    pub(crate) closing: u32,
+    pub(crate) validating: u32,
+    pub(crate) recycling: u32,
+    /// Connections whose replacement has been asked for.
+    pub(crate) retiring: u32,
+    pub(crate) slots: SlotTable,
+    pub(crate) tally: Tally,
+    pub(crate) rules: Rules,
+    pub(crate) limits: Limits,
+    /// The size that a sizing policy wants kept warm; without one, the minimum is.
+    pub(crate) target: Option<u32>,
+    pub(crate) backoff: Backoff,
+    pub(crate) last_failure: Option<Arc<ConnectFailure>>,
+    /// When the server may be asked again for more than it had room for.
+    pub(crate) saturated_until: Option<Nanos>,
+    pub(crate) paused_until: Nanos,
+    pub(crate) next_id: u64,
+    pub(crate) delay: give_back::QueueDelay,
+    pub(crate) rng: fastrand::Rng,
+    /// Warm-ups begun.
+    pub(crate) warmups: u64,
+    /// Whether one has succeeded.
+    pub(crate) warmed: bool,
+}
+
+/// Whether connections are lent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Gate {
+    Closed,
+    Open,
+    Paused,
+}
+
+/// The settings that steps of the engine need, in nanoseconds and counts.
+#[derive(Clone, Debug)]
+pub(crate) struct Rules {
+    /// An idle connection that was proven more recently than this is lent without a check.
+    pub(crate) bypass: Nanos,
+    pub(crate) idle_timeout: Nanos,
+    /// How long a connection above the target may stay idle.
+    pub(crate) surplus_timeout: Nanos,
+    pub(crate) max_lifetime: Nanos,
+    pub(crate) keepalive: Nanos,
+    pub(crate) leak_threshold: Nanos,
+    pub(crate) max_waiters: u32,
+    pub(crate) max_connecting: u32,
+    pub(crate) backoff_base: Nanos,
+    pub(crate) backoff_cap: Nanos,
+    /// How long the pool does not grow after the server said that it has no room.
+    pub(crate) saturation_hold: Nanos,
+    /// Target and interval of controlled delay on the queue.
+    pub(crate) controlled_delay: Option<(Nanos, Nanos)>,
+}
+
+/// The numbers of one moment, all read under one lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct PoolCounts {
+    /// Connections that exist in any state: active + idle + connecting + closing.
+    pub total: u32,
+    /// Connections with a caller, or with a task that validates or cleans one for the next.
+    pub active: u32,
+    /// Connections that wait for a caller.
+    pub idle: u32,
+    /// Connections being opened.
+    pub connecting: u32,
+    /// Connections being closed.
+    pub closing: u32,
+    /// Callers in the queue.
+    pub waiting: u32,
+    /// The minimum in force.
+    pub min: u32,
+    /// The maximum in force.
+    pub max: u32,
+}
+
+impl std::fmt::Display for PoolCounts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self {
+            total,
+            active,
+            idle,
+            connecting,
+            closing,
+            waiting,
+            max,
+            ..
+        } = self;
+        write!(
+            f,
+            "{total} of at most {max} connections: {active} active, {idle} idle, \
+             {connecting} connecting, {closing} closing; {waiting} waiting"
+        )
+    }
+}
+
+impl<C> State<C> {
+    pub(crate) fn new(limits: Limits, rules: Rules, seed: u64) -> Self {
+        Self {
+            idle: Vec::new(),
+            waiters: WaitQueue::new(),
+            gate: Gate::Open,
+            generation: 0,
+            ceiling: limits.max(),
+            total: 0,
+            in_use: 0,
+            connecting: 0,
+            closing: 0,
+            validating: 0,
+            recycling: 0,
+            retiring: 0,
+            slots: SlotTable::new(),
+            tally: Tally::new(),
+            backoff: Backoff::new(),
+            rules,
+            limits,
+            target: None,
+            last_failure: None,
+            saturated_until: None,
+            paused_until: crate::clock::NEVER,
+            next_id: 1,
+            delay: give_back::QueueDelay::new(),
+            rng: fastrand::Rng::with_seed(seed),
+            warmups: 0,
+            warmed: false,
+        }
+    }
+
+    pub(crate) fn counts(&self) -> PoolCounts {
+        PoolCounts {
+            total: self.total,
+            active: self.in_use + self.validating + self.recycling,
+            idle: self.idle_len(),
+            connecting: self.connecting,
+            closing: self.closing,
+            waiting: self.waiters.len(),
+            min: self.limits.min(),
+            max: self.limits.max(),
+        }
+    }
+
+    /// Connections that exist or are about to, without those on their way out.
+    #[inline]
+    pub(crate) const fn staying(&self) -> u32 {
+        self.total - self.closing
+    }
+
+    /// Connections that are open: they can be lent now or will come back.
+    pub(crate) const fn open(&self) -> u32 {
+        self.total - self.closing - self.connecting
+    }
+
+    /// The size that is kept without demand.
+    pub(crate) fn floor(&self) -> u32 {
+        let wanted = self.target.map_or(self.limits.min(), |target| {
+            target.clamp(self.limits.min(), self.limits.max())
+        });
+        wanted.min(self.ceiling)
+    }
+
+    #[allow(
+        clippy::cast_possible_truncation,
+        reason = "the stack is bounded by the limits"
+    )]
+    pub(crate) const fn idle_len(&self) -> u32 {
+        self.idle.len() as u32
+    }
+}

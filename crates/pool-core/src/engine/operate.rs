@@ -1,0 +1,106 @@
+//! What an operator or a sizing policy does to a pool that runs.
+
+use super::{CloseReason, Effects, Gate, Refusal, State};
+use crate::clock::{NEVER, Nanos};
+use crate::{Limits, PoolEvent};
+
+impl<C> State<C> {
+    /// Puts new limits in force: growth serves waiting callers at once, shrinking closes idle
+    /// connections at once, oldest first, and the others when they come back.
+    pub(crate) fn set_limits(&mut self, limits: Limits, now: Nanos, fx: &mut Effects<C>) {
+        if limits == self.limits {
+            return;
+        }
+        fx.events.push(PoolEvent::LimitsChanged {
+            from: self.limits,
+            to: limits,
+        });
+        self.limits = limits;
+        self.ceiling = limits.max();
+        self.saturated_until = None;
+        self.tally.resizes += 1;
+        self.trim(fx);
+        self.pump(now, fx);
+        fx.kick = true;
+        fx.changed = true;
+    }
+
+    /// Closes idle connections, oldest first, until the rest is within the ceiling or in use.
+    fn trim(&mut self, fx: &mut Effects<C>) {
+        let surplus = self
+            .staying()
+            .saturating_sub(self.ceiling)
+            .min(self.idle_len());
+        let gone: Vec<_> = self.idle.drain(..surplus as usize).collect();
+        for slot in gone {
+            self.retire(slot, CloseReason::Surplus, fx);
+        }
+    }
+
+    /// Sets how many connections are kept warm between the limits; `None` means the minimum.
+    pub(crate) fn set_target(&mut self, target: Option<u32>, now: Nanos, fx: &mut Effects<C>) {
+        self.target = target;
+        self.grow(now, fx);
+        fx.kick = true;
+    }
+
+    /// Closes what is idle now. Returns how many that were.
+    pub(crate) fn evict_idle(&mut self, now: Nanos, fx: &mut Effects<C>) -> u32 {
+        let evicted = self.idle_len();
+        self.close_idle(CloseReason::Evicted, fx);
+        self.grow(now, fx);
+        evicted
+    }
+
+    /// Closes each connection that exists now, as soon as it is not in use.
+    pub(crate) fn soft_evict(&mut self, now: Nanos, fx: &mut Effects<C>) {
+        self.generation += 1;
+        self.close_idle(CloseReason::Evicted, fx);
+        self.grow(now, fx);
+    }
+
+    fn close_idle(&mut self, reason: CloseReason, fx: &mut Effects<C>) {
+        for slot in std::mem::take(&mut self.idle) {
+            self.retire(slot, reason, fx);
+        }
+    }
+
+    /// Lends nothing and opens nothing until [`resume`](Self::resume) or `until`.
+    pub(crate) fn pause(&mut self, until: Nanos, fx: &mut Effects<C>) {
+        if self.gate == Gate::Closed {
+            return;
+        }
+        self.gate = Gate::Paused;
+        self.paused_until = until;
+        fx.events.push(PoolEvent::Paused);
+        fx.kick = true;
+    }
+
+    pub(crate) fn resume(&mut self, now: Nanos, fx: &mut Effects<C>) {
+        if self.gate != Gate::Paused {
+            return;
+        }
+        self.gate = Gate::Open;
+        self.paused_until = NEVER;
+        fx.events.push(PoolEvent::Resumed);
+        self.pump(now, fx);
+    }
+
+    /// Turns the queue away and closes what is idle; the rest is closed when it comes back.
+    /// Returns how many callers were turned away.
+    pub(crate) fn close(&mut self, fx: &mut Effects<C>) -> u32 {
+        if self.gate == Gate::Closed {
+            return 0;
+        }
+        self.gate = Gate::Closed;
+        let refused = self.waiters.len();
+        while !self.waiters.is_empty() {
+            fx.wake(self.waiters.settle_front(Err(Refusal::Closed)));
+        }
+        self.close_idle(CloseReason::Closed, fx);
+        fx.events.push(PoolEvent::Closed);
+        fx.kick = true;
+        fx.changed = true;
+        refused
+    }
+}

@@ -1,0 +1,139 @@
+//! One connection and what the pool knows of it.
+
+use std::panic::Location;
+
+use crate::clock::Nanos;
+
+/// A connection with its papers, moved between the idle stack, a waiter, a guard and a task.
+///
+/// Invariant: a slot is in exactly one of those places, and [`SlotTable`] says in which.
+#[derive(Debug)]
+pub(crate) struct Slot<C> {
+    /// Lent to callers.
+    pub(crate) connection: C,
+    /// Its row in the table, for as long as it lives.
+    pub(crate) row: Row,
+    /// The `n`th connection that the pool opened; never used again.
+    pub(crate) id: u64,
+    /// The generation of the pool in which its connect began.
+    pub(crate) generation: u64,
+    /// When it was opened.
+    pub(crate) created: Nanos,
+    /// When its life is over, jitter included, fixed at birth.
+    pub(crate) expires: Nanos,
+    /// When it was last lent or validated with success.
+    pub(crate) proven: Nanos,
+    /// The last warm-up by which it had passed a check; zero before the first.
+    pub(crate) checked_in: u64,
+    /// When it last became idle.
+    pub(crate) idle_since: Nanos,
+    /// A replacement is on its way; the slot is closed when that has landed.
+    pub(crate) retiring: bool,
+}
+
+/// The index of a row of the [`SlotTable`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Row(u32);
+
+/// Where each connection is, and who has it.
+#[derive(Debug)]
+pub(crate) struct SlotTable {
+    rows: Vec<Phase>,
+    free: Vec<Row>,
+}
+
+/// What is happening to a connection.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Phase {
+    /// Being closed by a task.
+    Closing,
+    /// Being opened by a task.
+    Connecting,
+    /// No connection has this row.
+    Free,
+    /// In the idle stack.
+    Idle,
+    /// With a caller, or handed to one that has not looked yet.
+    Lent { holder: Holder },
+    /// With a task that validates it.
+    Validating,
+    /// With a task that cleans it.
+    Recycling,
+}
+
+/// Who holds a connection.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Holder {
+    /// Since when.
+    pub(crate) since: Nanos,
+    /// The line that acquired it.
+    pub(crate) caller: &'static Location<'static>,
+    /// Whether the leak threshold has already been reported.
+    pub(crate) reported: bool,
+}
+
+impl SlotTable {
+    pub(crate) const fn new() -> Self {
+        Self {
+            rows: Vec::new(),
+            free: Vec::new(),
+        }
+    }
+
+    /// Takes a row for a connection that is about to be opened.
+    pub(crate) fn open(&mut self) -> Row {
+        if let Some(row) = self.free.pop() {
+            self.rows[row.0 as usize] = Phase::Connecting;
+            return row;
+        }
+        let row = Row(u32::try_from(self.rows.len()).expect("limits stay below 2^32"));
+        self.rows.push(Phase::Connecting);
+        row
+    }
+
+    pub(crate) fn release(&mut self, row: Row) {
+        self.rows[row.0 as usize] = Phase::Free;
+        self.free.push(row);
+        if self.free.len() == self.rows.len() {
+            // Everything is closed: a pool that once was large becomes small again.
+            self.rows = Vec::new();
+            self.free = Vec::new();
+        }
+    }
+
+    #[inline]
+    pub(crate) fn set(&mut self, row: Row, phase: Phase) {
+        self.rows[row.0 as usize] = phase;
+    }
+
+    pub(crate) fn get(&self, row: Row) -> Phase {
+        self.rows[row.0 as usize]
+    }
+
+    /// The holders of lent connections.
+    pub(crate) fn holders(&self) -> impl Iterator<Item = &Holder> {
+        self.rows.iter().filter_map(|phase| match phase {
+            Phase::Lent { holder } => Some(holder),
+            _ => None,
+        })
+    }
+
+    /// The same, to mark them as reported.
+    pub(crate) fn holders_mut(&mut self) -> impl Iterator<Item = &mut Holder> {
+        self.rows.iter_mut().filter_map(|phase| match phase {
+            Phase::Lent { holder } => Some(holder),
+            _ => None,
+        })
+    }
+
+    /// The holder that has had its connection longest.
+    pub(crate) fn oldest_holder(&self) -> Option<Holder> {
+        self.holders().min_by_key(|holder| holder.since).copied()
+    }
+
+    /// How many rows are in a phase: the second count that tests compare with the first.
+    #[cfg(test)]
+    pub(crate) fn count(&self, wanted: impl Fn(&Phase) -> bool) -> u32 {
+        u32::try_from(self.rows.iter().filter(|phase| wanted(phase)).count()).unwrap()
+    }
+}

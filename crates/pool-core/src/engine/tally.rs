@@ -1,0 +1,208 @@
+//! Counters and histograms, kept under the pool's lock.
+
+use hdrhistogram::Histogram;
+
+use super::CloseReason;
+use crate::clock::Nanos;
+
+/// Values above this, four hours, are recorded as this.
+const LONGEST: u64 = 4 * 3_600 * 1_000_000_000;
+
+/// What has happened since the pool was built.
+#[derive(Debug)]
+pub(crate) struct Tally {
+    /// Checkouts that found an idle connection; they waited for nothing.
+    pub(crate) immediate: u64,
+    /// Checkouts that were given a connection after they had queued.
+    pub(crate) queued: u64,
+    pub(crate) returned: u64,
+    pub(crate) opened: u64,
+    pub(crate) connect_failures: u64,
+    pub(crate) validation_failures: u64,
+    pub(crate) recycle_failures: u64,
+    pub(crate) recycled: u64,
+    pub(crate) closed: [u64; CloseReason::ALL.len()],
+    pub(crate) close_timeouts: u64,
+    pub(crate) detached: u64,
+    pub(crate) timeouts: u64,
+    pub(crate) cancelled: u64,
+    pub(crate) rejected: u64,
+    pub(crate) shed: u64,
+    pub(crate) failed_fast: u64,
+    pub(crate) leaks: u64,
+    pub(crate) resizes: u64,
+    /// Time of all checkouts that have been returned, from hand-out to return.
+    pub(crate) held: u128,
+    /// The sum of the starting times of the checkouts in progress, modulo 2^64.
+    started: Nanos,
+    /// Connections × time up to `sized_at`.
+    size_integral: u128,
+    sized_at: Nanos,
+    /// The most connections in use at once since it was last read.
+    pub(crate) peak_in_use: u32,
+    /// The longest queue since it was last read.
+    pub(crate) peak_waiting: u32,
+    /// The most connections that ever existed at once.
+    pub(crate) peak_total: u32,
+    /// Smoothed hold and connect times, in nanoseconds, zero while unknown.
+    pub(crate) typical_hold: Nanos,
+    pub(crate) typical_connect: Nanos,
+    pub(crate) last_used: Option<Nanos>,
+    pub(crate) last_error: Option<(Nanos, String)>,
+    pub(crate) wait: Histogram<u64>,
+    pub(crate) hold: Histogram<u64>,
+    pub(crate) connect: Histogram<u64>,
+}
+
+impl Tally {
+    pub(crate) fn new() -> Self {
+        let histogram = || {
+            Histogram::new_with_bounds(1, LONGEST, 2)
+                .expect("the bounds and the two significant digits are within the crate's range")
+        };
+        Self {
+            immediate: 0,
+            queued: 0,
+            returned: 0,
+            opened: 0,
+            connect_failures: 0,
+            validation_failures: 0,
+            recycle_failures: 0,
+            recycled: 0,
+            closed: [0; CloseReason::ALL.len()],
+            close_timeouts: 0,
+            detached: 0,
+            timeouts: 0,
+            cancelled: 0,
+            rejected: 0,
+            shed: 0,
+            failed_fast: 0,
+            leaks: 0,
+            resizes: 0,
+            held: 0,
+            started: 0,
+            size_integral: 0,
+            sized_at: 0,
+            peak_in_use: 0,
+            peak_waiting: 0,
+            peak_total: 0,
+            typical_hold: 0,
+            typical_connect: 0,
+            last_used: None,
+            last_error: None,
+            wait: histogram(),
+            hold: histogram(),
+            connect: histogram(),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn lent(&mut self, now: Nanos, in_use: u32) {
+        self.started = self.started.wrapping_add(now);
+        if in_use > self.peak_in_use {
+            self.peak_in_use = in_use;
+        }
+    }
+
+    #[inline]
+    pub(crate) fn returned(&mut self, since: Nanos, now: Nanos) {
+        let held = now.saturating_sub(since);
+        self.started = self.started.wrapping_sub(since);
+        self.returned += 1;
+        self.held += u128::from(held);
+        self.hold.saturating_record(held);
+        self.typical_hold = smooth(self.typical_hold, held);
+        self.last_used = Some(now);
+    }
+
+    /// A hand-off that nobody took.
+    pub(crate) fn untaken(&mut self, since: Nanos) {
+        self.started = self.started.wrapping_sub(since);
+    }
+
+    pub(crate) fn waited(&mut self, waited: Nanos) {
+        self.queued += 1;
+        self.wait.saturating_record(waited);
+    }
+
+    pub(crate) fn connected(&mut self, took: Nanos) {
+        self.opened += 1;
+        self.connect.saturating_record(took);
+        self.typical_connect = smooth(self.typical_connect, took);
+    }
+
+    pub(crate) fn failed(&mut self, now: Nanos, error: String) {
+        self.last_error = Some((now, error));
+    }
+
+    /// Connections in use × time, completed and in progress, modulo 2^64: the difference of two
+    /// readings is exact while it stays below that.
+    pub(crate) fn use_integral(&self, now: Nanos, in_use: u32) -> u64 {
+        #[allow(
+            clippy::cast_possible_truncation,
+            reason = "arithmetic modulo 2^64 is meant"
+        )]
+        let completed = self.held as u64;
+        let running = now
+            .wrapping_mul(u64::from(in_use))
+            .wrapping_sub(self.started);
+        completed.wrapping_add(running)
+    }
+
+    /// Connections × time.
+    pub(crate) fn size_integral(&self, now: Nanos, total: u32) -> u128 {
+        self.size_integral + u128::from(now.saturating_sub(self.sized_at)) * u128::from(total)
+    }
+
+    /// Called before the total changes.
+    pub(crate) fn resizing(&mut self, now: Nanos, total: u32) {
+        self.size_integral = self.size_integral(now, total);
+        self.sized_at = self.sized_at.max(now);
+    }
+
+    pub(crate) fn errors(&self) -> u64 {
+        self.connect_failures
+            + self.validation_failures
+            + self.recycle_failures
+            + self.timeouts
+            + self.rejected
+            + self.shed
+            + self.failed_fast
+    }
+}
+
+/// Moves an average an eighth of the way to a new value.
+#[inline]
+const fn smooth(average: Nanos, value: Nanos) -> Nanos {
+    if average == 0 {
+        value
+    } else {
+        average - average / 8 + value / 8
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_use_integral_counts_finished_and_running_checkouts() {
+        let mut tally = Tally::new();
+        tally.lent(100, 1);
+        tally.lent(150, 2);
+        assert_eq!(tally.use_integral(200, 2), 100 + 50);
+        tally.returned(100, 300);
+        assert_eq!(tally.use_integral(400, 1), 200 + 250);
+        tally.returned(150, 400);
+        assert_eq!(tally.use_integral(1_000, 0), 200 + 250);
+    }
+
+    #[test]
+    fn the_size_integral_follows_the_size() {
+        let mut tally = Tally::new();
+        tally.resizing(100, 0);
+        assert_eq!(tally.size_integral(150, 4), 200);
+        tally.resizing(150, 4);
+        assert_eq!(tally.size_integral(250, 1), 300);
+    }
+}

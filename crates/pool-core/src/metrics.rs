@@ -1,0 +1,376 @@
+//! What a pool tells of itself.
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, SystemTime};
+
+use hdrhistogram::Histogram;
+use serde::Serialize;
+
+use crate::clock::between;
+use crate::engine::{CloseReason, PoolCounts};
+use crate::{ConnectionManager, Pool};
+
+/// A pool's numbers at one moment, all read under one lock, so that they add up:
+/// `total = active + idle + connecting + closing`.
+///
+/// Serialises with the names of the TypeScript layer for the nine fields that it had
+/// (`totalConnections`, `activeConnections`, `idleConnections`, `waitingRequests`, `errors`,
+/// `lastError`, `avgResponseTime`, `created`, `lastUsed`).
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct PoolMetrics {
+    /// The name of the pool.
+    pub name: String,
+    /// Connections that exist in any state.
+    pub total_connections: u32,
+    /// Connections with a caller, or with a task that checks or cleans one for the next.
+    pub active_connections: u32,
+    /// Connections that wait for a caller.
+    pub idle_connections: u32,
+    /// Callers in the queue.
+    pub waiting_requests: u32,
+    /// Failed connects, checks and cleanings, and callers that got no connection.
+    pub errors: u64,
+    /// The text of the last failed connect, check or cleaning.
+    pub last_error: Option<String>,
+    /// The mean time from checkout to return, in milliseconds; zero before the first return.
+    pub avg_response_time: f64,
+    /// When the pool was built, in milliseconds since 1970.
+    #[serde(serialize_with = "as_millis")]
+    pub created: SystemTime,
+    /// When a connection was last returned, in milliseconds since 1970.
+    #[serde(serialize_with = "as_optional_millis")]
+    pub last_used: Option<SystemTime>,
+    /// Connections being opened.
+    pub connecting: u32,
+    /// Connections being closed.
+    pub closing: u32,
+    /// The minimum in force.
+    pub min: u32,
+    /// The maximum in force.
+    pub max: u32,
+    /// How many connections are kept warm: the sizing policy's target, or the minimum.
+    pub target: u32,
+    /// Whether a warm-up has succeeded and the pool is not closed.
+    pub ready: bool,
+    /// Counts since the pool was built.
+    pub counters: PoolCounters,
+    /// How long callers waited in line. Those that did not wait count as zero.
+    pub wait: Quantiles,
+    /// How long connections were held, from hand-out to return.
+    pub hold: Quantiles,
+    /// How long successful connects took.
+    pub connect: Quantiles,
+}
+
+/// Counts since the pool was built.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct PoolCounters {
+    /// Checkouts: moves when a caller gets its connection.
+    pub acquired: u64,
+    /// Of these, the ones that found an idle connection and did not wait.
+    pub acquired_immediately: u64,
+    /// Moves when a guard comes back.
+    pub returned: u64,
+    /// Moves when a connect has succeeded.
+    pub opened: u64,
+    /// Moves when a connect has failed.
+    pub connect_failures: u64,
+    /// Moves when an idle connection did not pass its check.
+    pub validation_failures: u64,
+    /// Moves when a connection that came back dirty has been cleaned.
+    pub recycled: u64,
+    /// Moves when it could not be.
+    pub recycle_failures: u64,
+    /// Moves when the pool decides to close a connection.
+    pub closed: ClosedCounters,
+    /// Moves when a close has not ended in time; the connection was dropped.
+    pub close_timeouts: u64,
+    /// Moves when a caller keeps a connection for good.
+    pub detached: u64,
+    /// Moves when a caller's time is over.
+    pub timeouts: u64,
+    /// Moves when a waiting caller is dropped.
+    pub cancelled: u64,
+    /// Moves when the queue is full.
+    pub rejected: u64,
+    /// Moves when controlled delay turns a caller away.
+    pub shed: u64,
+    /// Moves when a caller is told at once that connecting is useless.
+    pub failed_fast: u64,
+    /// Moves when a checkout passes the leak threshold.
+    pub leaks_suspected: u64,
+    /// Moves when other limits come into force.
+    pub resizes: u64,
+    /// Moves when a listener fails or panics.
+    pub listener_failures: u64,
+    /// Moves by the number of events that a slow listener missed.
+    pub listener_missed: u64,
+    /// The most connections that existed at once.
+    pub peak_total: u32,
+}
+
+/// Closed connections by reason.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct ClosedCounters {
+    /// Broken when it came back, or evicted by its guard.
+    pub broken: u64,
+    /// The pool was closed.
+    pub closed: u64,
+    /// By `soft_evict` or `evict_idle`.
+    pub evicted: u64,
+    /// Idle for longer than the timeout.
+    pub idle: u64,
+    /// It did not pass its check or its cleaning.
+    pub invalid: u64,
+    /// Its lifetime was over.
+    pub lifetime: u64,
+    /// A hook turned it down.
+    pub refused: u64,
+    /// The pool was made smaller.
+    pub surplus: u64,
+}
+
+impl ClosedCounters {
+    const fn of(closed: &[u64; CloseReason::ALL.len()]) -> Self {
+        Self {
+            broken: closed[CloseReason::Broken as usize],
+            closed: closed[CloseReason::Closed as usize],
+            evicted: closed[CloseReason::Evicted as usize],
+            idle: closed[CloseReason::Idle as usize],
+            invalid: closed[CloseReason::Invalid as usize],
+            lifetime: closed[CloseReason::Lifetime as usize],
+            refused: closed[CloseReason::Refused as usize],
+            surplus: closed[CloseReason::Surplus as usize],
+        }
+    }
+
+    /// The sum over all reasons.
+    #[must_use]
+    pub const fn total(&self) -> u64 {
+        let Self {
+            broken,
+            closed,
+            evicted,
+            idle,
+            invalid,
+            lifetime,
+            refused,
+            surplus,
+        } = *self;
+        broken + closed + evicted + idle + invalid + lifetime + refused + surplus
+    }
+}
+
+/// A distribution of times, in milliseconds, to two significant digits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct Quantiles {
+    /// How many times were recorded.
+    pub count: u64,
+    /// Half of them were at most this.
+    pub p50: f64,
+    /// Nine of ten were at most this.
+    pub p90: f64,
+    /// Ninety-nine of a hundred were at most this.
+    pub p99: f64,
+    /// None was longer.
+    pub max: f64,
+}
+
+impl Quantiles {
+    fn of(histogram: &Histogram<u64>) -> Self {
+        let millis = |quantile| to_millis(histogram.value_at_quantile(quantile));
+        Self {
+            count: histogram.len(),
+            p50: millis(0.5),
+            p90: millis(0.9),
+            p99: millis(0.99),
+            max: to_millis(histogram.max()),
+        }
+    }
+}
+
+#[allow(
+    clippy::cast_precision_loss,
+    reason = "a display value of two significant digits"
+)]
+fn to_millis(nanos: u64) -> f64 {
+    nanos as f64 / 1e6
+}
+
+/// The distributions behind [`PoolMetrics`], to be kept and compared.
+///
+/// # Example
+///
+/// ```no_run
+/// # fn show<M: pool_core::ConnectionManager>(pool: &pool_core::Pool<M>) {
+/// let before = pool.histograms();
+/// // ... a second later
+/// let last_second = pool.histograms().since(&before);
+/// println!("p99 of the last second: {:?} ms", last_second.wait().p99);
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Histograms {
+    wait: Histogram<u64>,
+    hold: Histogram<u64>,
+    connect: Histogram<u64>,
+}
+
+impl Histograms {
+    /// How long callers waited in line. Those that did not wait count as zero.
+    #[must_use]
+    pub fn wait(&self) -> Quantiles {
+        Quantiles::of(&self.wait)
+    }
+
+    /// How long connections were held.
+    #[must_use]
+    pub fn hold(&self) -> Quantiles {
+        Quantiles::of(&self.hold)
+    }
+
+    /// How long successful connects took.
+    #[must_use]
+    pub fn connect(&self) -> Quantiles {
+        Quantiles::of(&self.connect)
+    }
+
+    /// What has been recorded since `earlier`, a reading of the same pool.
+    #[must_use]
+    pub fn since(mut self, earlier: &Self) -> Self {
+        let pairs = [
+            (&mut self.wait, &earlier.wait),
+            (&mut self.hold, &earlier.hold),
+            (&mut self.connect, &earlier.connect),
+        ];
+        for (now, then) in pairs {
+            // Fails only when `earlier` is not earlier; then the later reading stands.
+            let _ = now.subtract(then);
+        }
+        self
+    }
+}
+
+impl<M: ConnectionManager> Pool<M> {
+    /// The pool's numbers at this moment.
+    #[must_use]
+    pub fn pool_metrics(&self) -> PoolMetrics {
+        let histograms = self.histograms();
+        let now = self.shared.now();
+        let clock = SystemTime::now();
+        let listeners = self.shared.events.counters();
+        let state = self.shared.state.lock();
+        let tally = &state.tally;
+        let PoolCounts {
+            total,
+            active,
+            idle,
+            connecting,
+            closing,
+            waiting,
+            min,
+            max,
+            ..
+        } = state.counts();
+        let at = |then| {
+            clock
+                .checked_sub(between(then, now))
+                .unwrap_or(self.shared.created)
+        };
+        #[allow(clippy::cast_precision_loss, reason = "a mean for people")]
+        let mean = |sum: u128, n: u64| {
+            if n == 0 {
+                0.0
+            } else {
+                sum as f64 / n as f64 / 1e6
+            }
+        };
+        PoolMetrics {
+            name: self.name().to_owned(),
+            total_connections: total,
+            active_connections: active,
+            idle_connections: idle,
+            waiting_requests: waiting,
+            errors: tally.errors(),
+            last_error: tally.last_error.as_ref().map(|(_, error)| error.clone()),
+            avg_response_time: mean(tally.held, tally.returned),
+            created: self.shared.created,
+            last_used: tally.last_used.map(at),
+            connecting,
+            closing,
+            min,
+            max,
+            target: state.floor(),
+            ready: state.warmed && state.gate != crate::engine::Gate::Closed,
+            counters: PoolCounters {
+                acquired: tally.immediate + tally.queued,
+                acquired_immediately: tally.immediate,
+                returned: tally.returned,
+                opened: tally.opened,
+                connect_failures: tally.connect_failures,
+                validation_failures: tally.validation_failures,
+                recycled: tally.recycled,
+                recycle_failures: tally.recycle_failures,
+                closed: ClosedCounters::of(&tally.closed),
+                close_timeouts: tally.close_timeouts,
+                detached: tally.detached,
+                timeouts: tally.timeouts,
+                cancelled: tally.cancelled,
+                rejected: tally.rejected,
+                shed: tally.shed,
+                failed_fast: tally.failed_fast,
+                leaks_suspected: tally.leaks,
+                resizes: tally.resizes,
+                listener_failures: listeners.failures.load(Ordering::Relaxed),
+                listener_missed: listeners.missed.load(Ordering::Relaxed),
+                peak_total: tally.peak_total,
+            },
+            wait: histograms.wait(),
+            hold: histograms.hold(),
+            connect: histograms.connect(),
+        }
+    }
+
+    /// The distributions of wait, hold and connect time at this moment.
+    #[must_use]
+    pub fn histograms(&self) -> Histograms {
+        let (mut histograms, immediate) = {
+            let state = self.shared.state.lock();
+            let tally = &state.tally;
+            let histograms = Histograms {
+                wait: tally.wait.clone(),
+                hold: tally.hold.clone(),
+                connect: tally.connect.clone(),
+            };
+            (histograms, tally.immediate)
+        };
+        // The way that does not wait only counts; its zeros are added here.
+        histograms.wait.saturating_record_n(0, immediate);
+        histograms
+    }
+}
+
+fn as_millis<S: serde::Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
+    let since = time
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or(Duration::ZERO);
+    serializer.serialize_u64(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+#[allow(clippy::ref_option, reason = "the signature that serde calls")]
+fn as_optional_millis<S: serde::Serializer>(
+    time: &Option<SystemTime>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    match time {
+        Some(time) => as_millis(time, serializer),
+        None => serializer.serialize_none(),
+    }
+}

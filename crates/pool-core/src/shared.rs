@@ -1,0 +1,199 @@
+//! What the handles, guards and tasks of one pool have in common.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::builder::Settings;
+use crate::clock::{Clock, Nanos, between};
+use crate::engine::{Effects, Holder, Slot, State};
+use crate::error::{ErrorContext, HeldSince};
+use crate::events::EventHub;
+use crate::hooks::{ConnectionInfo, Hooks};
+use crate::sizing::Sizer;
+use crate::sync::Mutex;
+use crate::{ConnectionManager, ReleaseCheck};
+
+/// One pool.
+///
+/// Invariant: while `state` is locked nothing awaits, spawns, or calls code of a manager, a hook
+/// or a listener.
+pub(crate) struct Shared<M: ConnectionManager> {
+    pub(crate) state: Mutex<State<M::Connection>>,
+    pub(crate) clock: Clock,
+    pub(crate) manager: M,
+    pub(crate) hooks: Hooks<M::Connection>,
+    pub(crate) settings: Settings,
+    pub(crate) runtime: tokio::runtime::Handle,
+    pub(crate) tasks: TaskTracker,
+    pub(crate) events: EventHub,
+    /// Wakes upkeep.
+    pub(crate) kick: Notify,
+    /// Wakes whoever waits for the pool's size or state.
+    pub(crate) changed: Notify,
+    /// Cancelled when the pool is closed.
+    pub(crate) closed: CancellationToken,
+    pub(crate) sizer: Sizer,
+    pub(crate) created: SystemTime,
+}
+
+impl<M: ConnectionManager> Shared<M> {
+    #[inline]
+    pub(crate) fn now(&self) -> Nanos {
+        self.clock.now()
+    }
+
+    /// Takes one step of the engine and carries out what it leaves to do.
+    pub(crate) fn step<T>(
+        self: &Arc<Self>,
+        step: impl FnOnce(&mut State<M::Connection>, Nanos, &mut Effects<M::Connection>) -> T,
+    ) -> T {
+        let mut fx = Effects::none();
+        let now = self.now();
+        let result = step(&mut self.state.lock(), now, &mut fx);
+        self.carry_out(fx);
+        result
+    }
+
+    /// Does what a step left to do, now that the lock is free.
+    #[inline]
+    pub(crate) fn carry_out(self: &Arc<Self>, fx: Effects<M::Connection>) {
+        if let Some(waker) = fx.waker {
+            waker.wake();
+        }
+        if fx.tasks.is_empty()
+            && fx.events.is_empty()
+            && fx.wakers.is_empty()
+            && !fx.kick
+            && !fx.changed
+        {
+            return;
+        }
+        self.carry_out_rest(fx.wakers, fx.tasks, fx.events, fx.kick, fx.changed);
+    }
+
+    #[cold]
+    fn carry_out_rest(
+        self: &Arc<Self>,
+        wakers: Vec<std::task::Waker>,
+        tasks: Vec<crate::engine::Task<M::Connection>>,
+        events: Vec<crate::PoolEvent>,
+        kick: bool,
+        changed: bool,
+    ) {
+        for waker in wakers {
+            waker.wake();
+        }
+        for task in tasks {
+            self.start(task);
+        }
+        for event in events {
+            self.announce(event);
+        }
+        if kick {
+            self.kick.notify_one();
+        }
+        if changed {
+            self.changed.notify_waiters();
+        }
+    }
+
+    /// Takes a connection back from a caller.
+    #[inline]
+    pub(crate) fn give_back(self: &Arc<Self>, mut slot: Box<Slot<M::Connection>>, evict: bool) {
+        let check = if evict {
+            ReleaseCheck::Broken
+        } else {
+            self.look_at(&mut slot)
+        };
+        let mut fx = Effects::none();
+        let now = self.now();
+        {
+            let mut state = self.state.lock();
+            match check {
+                ReleaseCheck::Clean => state.put_back(slot, now, &mut fx),
+                ReleaseCheck::Dirty => state.put_back_dirty(slot, now, &mut fx),
+                ReleaseCheck::Broken => state.put_back_broken(slot, now, &mut fx),
+            }
+        }
+        self.carry_out(fx);
+    }
+
+    /// Asks the manager and the hook; one that panics has broken the connection.
+    #[inline]
+    fn look_at(&self, slot: &mut Slot<M::Connection>) -> ReleaseCheck {
+        let check = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            match self.manager.release_check(&mut slot.connection) {
+                ReleaseCheck::Clean => match &self.hooks.on_release {
+                    None => ReleaseCheck::Clean,
+                    Some(hook) => {
+                        let info = info(slot, self.now());
+                        hook(&mut slot.connection, info)
+                    }
+                },
+                unclean => unclean,
+            }
+        }));
+        check.unwrap_or(ReleaseCheck::Broken)
+    }
+
+    /// Tells the log and the listeners.
+    fn announce(&self, event: crate::PoolEvent) {
+        use crate::PoolEvent as E;
+        let pool = &*self.settings.name;
+        match &event {
+            E::ConnectFailed { error, fault } => {
+                tracing::warn!(pool, error = %error, ?fault, "connect failed");
+            }
+            E::ConnectionFailed { id, error } => {
+                tracing::info!(pool, id, %error, "connection failed its check");
+            }
+            E::LeakSuspected(leak) => {
+                tracing::warn!(pool, held = ?leak.held, caller = %leak.caller, "checkout held for long");
+            }
+            E::LimitsChanged { from, to } => tracing::info!(pool, %from, %to, "limits changed"),
+            E::TargetChanged { from, to, reason } => {
+                tracing::info!(pool, from, to, %reason, "target changed");
+            }
+            other => tracing::debug!(pool, event = ?other, "pool event"),
+        }
+        self.events.send(event);
+    }
+
+    /// What an error says of the pool.
+    pub(crate) fn context(&self) -> ErrorContext {
+        let now = self.now();
+        let state = self.state.lock();
+        let failure = state
+            .last_failure
+            .as_ref()
+            .filter(|_| state.backoff.failures() > 0);
+        ErrorContext {
+            counts: state.counts(),
+            oldest_holder: state
+                .slots
+                .oldest_holder()
+                .map(|holder| held_since(&holder, now)),
+            last_connect_error: failure
+                .map(|failure| (between(failure.at, now), Arc::clone(&failure.error))),
+        }
+    }
+}
+
+pub(crate) fn held_since(holder: &Holder, now: Nanos) -> HeldSince {
+    HeldSince {
+        caller: holder.caller,
+        held: between(holder.since, now),
+    }
+}
+
+pub(crate) fn info<C>(slot: &Slot<C>, now: Nanos) -> ConnectionInfo {
+    ConnectionInfo {
+        id: slot.id,
+        age: between(slot.created, now),
+        idle: between(slot.idle_since, now),
+    }
+}

@@ -1,0 +1,277 @@
+//! The tasks of a pool: opening, checking, cleaning and closing connections.
+//!
+//! Each task owns what it works on through a guard whose drop puts the counts right, so that a
+//! panic in a manager or the end of the runtime never loses a place in the pool.
+
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+
+use crate::engine::{CloseReason, ClosedSlot, ConnectFailure, ConnectOrder, Landing, Slot, Task};
+use crate::error::SharedError;
+use crate::shared::{Shared, info};
+use crate::{ConnectFault, ConnectionManager};
+
+impl<M: ConnectionManager> Shared<M> {
+    /// Starts a task of the pool on the pool's runtime.
+    pub(crate) fn start(self: &Arc<Self>, task: Task<M::Connection>) {
+        let shared = Arc::clone(self);
+        match task {
+            Task::Close { slot, reason } => {
+                let closing = Closing::new(shared, &slot, reason);
+                self.tasks.spawn_on(close(closing, slot), &self.runtime);
+            }
+            Task::Connect(order) => {
+                self.tasks
+                    .spawn_on(connect(Connecting::new(shared, order)), &self.runtime);
+            }
+            Task::Recycle(slot) => {
+                let work = Working::new(shared, slot);
+                self.tasks.spawn_on(recycle(work), &self.runtime);
+            }
+            Task::Validate(slot) => {
+                let work = Working::new(shared, slot);
+                self.tasks.spawn_on(validate(work), &self.runtime);
+            }
+        }
+    }
+}
+
+async fn connect<M: ConnectionManager>(mut connecting: Connecting<M>) {
+    let shared = Arc::clone(&connecting.shared);
+    let began = shared.now();
+    let attempt = async {
+        let mut connection = shared.manager.connect().await.map_err(|error| {
+            (
+                shared.manager.classify(&error),
+                Arc::new(error) as SharedError,
+            )
+        })?;
+        if let Some(hook) = &shared.hooks.after_connect {
+            let info = crate::hooks::ConnectionInfo {
+                id: 0,
+                age: Duration::ZERO,
+                idle: Duration::ZERO,
+            };
+            hook(&mut connection, info)
+                .await
+                .map_err(|error| (ConnectFault::Transient, error))?;
+        }
+        Ok(connection)
+    };
+    let outcome = match bounded("connect", shared.settings.connect_timeout, attempt).await {
+        Ok(outcome) => outcome,
+        Err(failed) => Err((ConnectFault::Transient, Arc::new(failed) as SharedError)),
+    };
+    match outcome {
+        Ok(connection) => {
+            let took = shared.now().saturating_sub(began);
+            connecting.landed(connection, took);
+        }
+        Err((fault, error)) => connecting.failed(fault, error),
+    }
+}
+
+async fn validate<M: ConnectionManager>(mut work: Working<M>) {
+    let shared = Arc::clone(&work.shared);
+    let slot = work
+        .slot
+        .as_mut()
+        .expect("a task that starts has its connection");
+    let check = async {
+        match &shared.hooks.before_acquire {
+            Some(hook) => {
+                let info = info(slot, shared.now());
+                hook(&mut slot.connection, info)
+                    .await
+                    .map_err(|error| (CloseReason::Refused, error.to_string()))
+            }
+            None => shared
+                .manager
+                .validate(&mut slot.connection)
+                .await
+                .map_err(|error| (CloseReason::Invalid, error.to_string())),
+        }
+    };
+    match bounded("validate", shared.settings.validate_timeout, check).await {
+        Ok(Ok(())) => work.finished(|state, slot, now, fx| state.validated(slot, now, fx)),
+        Ok(Err((reason, error))) => work.failed(reason, error),
+        Err(failed) => work.failed(CloseReason::Invalid, failed.to_string()),
+    }
+}
+
+async fn recycle<M: ConnectionManager>(mut work: Working<M>) {
+    let shared = Arc::clone(&work.shared);
+    let slot = work
+        .slot
+        .as_mut()
+        .expect("a task that starts has its connection");
+    let clean = shared.manager.recycle(&mut slot.connection);
+    match bounded("recycle", shared.settings.recycle_timeout, clean).await {
+        Ok(Ok(())) => work.finished(|state, slot, now, fx| state.recycled(slot, now, fx)),
+        Ok(Err(error)) => work.failed(CloseReason::Broken, error.to_string()),
+        Err(failed) => work.failed(CloseReason::Broken, failed.to_string()),
+    }
+}
+
+async fn close<M: ConnectionManager>(mut closing: Closing<M>, slot: Box<Slot<M::Connection>>) {
+    let shared = Arc::clone(&closing.shared);
+    let goodbye = shared.manager.close(slot.connection);
+    let outcome = bounded("close", shared.settings.close_timeout, goodbye).await;
+    closing.timed_out = matches!(outcome, Err(Unfinished::TimedOut { .. }));
+}
+
+/// A step that did not come to its end.
+#[derive(Debug, thiserror::Error)]
+enum Unfinished {
+    #[error("{step} panicked")]
+    Panicked { step: &'static str },
+    #[error("{step} timed out after {after:?}")]
+    TimedOut { step: &'static str, after: Duration },
+}
+
+/// Runs a manager's future under a deadline and behind a wall against panics.
+async fn bounded<T>(
+    step: &'static str,
+    after: Duration,
+    future: impl Future<Output = T> + Send,
+) -> Result<T, Unfinished> {
+    match tokio::time::timeout(after, AssertUnwindSafe(future).catch_unwind()).await {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(_panic)) => Err(Unfinished::Panicked { step }),
+        Err(_elapsed) => Err(Unfinished::TimedOut { step, after }),
+    }
+}
+
+/// A connect under way. Dropped without an outcome, it has failed.
+struct Connecting<M: ConnectionManager> {
+    shared: Arc<Shared<M>>,
+    order: Option<ConnectOrder>,
+}
+
+impl<M: ConnectionManager> Connecting<M> {
+    const fn new(shared: Arc<Shared<M>>, order: ConnectOrder) -> Self {
+        Self {
+            shared,
+            order: Some(order),
+        }
+    }
+
+    fn landed(&mut self, connection: M::Connection, took: u64) {
+        if let Some(order) = self.order.take() {
+            let landing = Landing {
+                order,
+                connection,
+                took,
+            };
+            self.shared
+                .step(|state, now, fx| state.landed(landing, now, fx));
+        }
+    }
+
+    fn failed(&mut self, fault: ConnectFault, error: SharedError) {
+        if let Some(order) = self.order.take() {
+            self.shared.step(|state, now, fx| {
+                let failure = ConnectFailure {
+                    error,
+                    at: now,
+                    fault,
+                };
+                state.connect_failed(order, failure, now, fx);
+            });
+        }
+    }
+}
+
+impl<M: ConnectionManager> Drop for Connecting<M> {
+    fn drop(&mut self) {
+        if self.order.is_some() {
+            self.failed(
+                ConnectFault::Transient,
+                Arc::new(Abandoned { step: "connect" }),
+            );
+        }
+    }
+}
+
+/// A connection with a task that checks or cleans it. Dropped without an outcome, it is closed.
+struct Working<M: ConnectionManager> {
+    shared: Arc<Shared<M>>,
+    slot: Option<Box<Slot<M::Connection>>>,
+}
+
+impl<M: ConnectionManager> Working<M> {
+    const fn new(shared: Arc<Shared<M>>, slot: Box<Slot<M::Connection>>) -> Self {
+        Self {
+            shared,
+            slot: Some(slot),
+        }
+    }
+
+    fn finished(
+        &mut self,
+        step: impl FnOnce(
+            &mut crate::engine::State<M::Connection>,
+            Box<Slot<M::Connection>>,
+            u64,
+            &mut crate::engine::Effects<M::Connection>,
+        ),
+    ) {
+        if let Some(slot) = self.slot.take() {
+            self.shared
+                .step(|state, now, fx| step(state, slot, now, fx));
+        }
+    }
+
+    fn failed(&mut self, reason: CloseReason, error: String) {
+        self.finished(|state, slot, now, fx| state.turned_bad(slot, reason, error, now, fx));
+    }
+}
+
+impl<M: ConnectionManager> Drop for Working<M> {
+    fn drop(&mut self) {
+        if self.slot.is_some() {
+            self.failed(CloseReason::Broken, Abandoned { step: "check" }.to_string());
+        }
+    }
+}
+
+/// A connection on its way out. Its drop is the end of it.
+struct Closing<M: ConnectionManager> {
+    shared: Arc<Shared<M>>,
+    slot: ClosedSlot,
+    timed_out: bool,
+}
+
+impl<M: ConnectionManager> Closing<M> {
+    const fn new(shared: Arc<Shared<M>>, slot: &Slot<M::Connection>, reason: CloseReason) -> Self {
+        let slot = ClosedSlot {
+            row: slot.row,
+            id: slot.id,
+            reason,
+        };
+        Self {
+            shared,
+            slot,
+            timed_out: false,
+        }
+    }
+}
+
+impl<M: ConnectionManager> Drop for Closing<M> {
+    fn drop(&mut self) {
+        let (slot, timed_out) = (self.slot, self.timed_out);
+        self.shared
+            .step(|state, now, fx| state.closed(slot, timed_out, now, fx));
+    }
+}
+
+/// The runtime ended before the task did.
+#[derive(Debug, thiserror::Error)]
+#[error("{step} was abandoned because its runtime ended")]
+struct Abandoned {
+    step: &'static str,
+}
