@@ -1,0 +1,194 @@
+//! A MongoDB server of our own: a replica set of one member.
+
+use std::ffi::OsString;
+use std::fs::DirBuilder;
+use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::Path;
+use std::time::Duration;
+
+use bson::{Document, doc};
+
+use crate::error::{IoContext as _, StartError};
+use crate::machine::Programs;
+use crate::node::{Deadline, Home, Launch, Node, Probe};
+use crate::runs::write_private;
+use crate::server::{Found, Server};
+use crate::wire::mongo::{Connection, accepted, hello};
+use crate::{Environment, Kind, container, secret};
+
+pub(crate) const REPLICA_SET: &str = "rs0";
+pub(crate) const USER: &str = "admin";
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How a MongoDB server is to be started.
+#[derive(Debug, Clone)]
+pub struct MongoOptions {
+    pub(crate) parameters: Vec<(String, String)>,
+    pub(crate) start_within: Duration,
+}
+
+impl Default for MongoOptions {
+    fn default() -> Self {
+        Self {
+            parameters: Vec::new(),
+            start_within: Duration::from_secs(60),
+        }
+    }
+}
+
+impl MongoOptions {
+    /// Sets a server parameter (`--setParameter`). Defaults to none.
+    #[must_use]
+    pub fn parameter(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.parameters.push((name.into(), value.into()));
+        self
+    }
+
+    /// The time a start may take once the program is there. Defaults to 60 s.
+    #[must_use]
+    pub fn start_within(mut self, within: Duration) -> Self {
+        self.start_within = within;
+        self
+    }
+
+    /// Gives the server the environment names, or starts one.
+    ///
+    /// # Errors
+    ///
+    /// When the given server does not answer, no source has one, or the start fails; the end of the
+    /// server's log is in the error.
+    pub fn start(&self, environment: &Environment) -> Result<Server, StartError> {
+        Server::first_of(Kind::Mongo, environment, |found| match found {
+            Found::Programs(programs) => {
+                let (node, url) = self.start_process(environment, programs)?;
+                Ok((node.into(), url))
+            }
+            Found::Docker => {
+                let (server, url) = container::mongo(self, environment)?;
+                Ok((server.into(), url))
+            }
+        })
+    }
+
+    fn start_process(
+        &self,
+        environment: &Environment,
+        programs: &Programs,
+    ) -> Result<(Node, String), StartError> {
+        let deadline = Deadline::after(self.start_within);
+        let home = Home::new(Kind::Mongo, environment)?;
+        let (data, key_file) = (home.folder.join("data"), home.folder.join("key"));
+        DirBuilder::new()
+            .mode(0o700)
+            .create(&data)
+            .context("create", &data)?;
+        let secret = || secret::password().context("read", Path::new("/dev/urandom"));
+        // With a key file members trust each other and everybody else has to authenticate.
+        write_private(&key_file, secret()?.as_bytes(), 0o400)?;
+        let launch = Launch {
+            program: programs.folder.join("mongod"),
+            arguments: self.arguments(&data, &key_file),
+            user: None,
+            port_argument: |port| vec!["--port".into(), port.to_string().into()],
+            probe: answers,
+        };
+        let mut node = Node::start(home, launch, deadline)?;
+        initiate(&node)?;
+        node.wait_until("the election", deadline, writable)?;
+        let password = secret()?;
+        create_user(&node, &password)?;
+        node.probe_with(writable);
+        let url = url(node.address(), &password);
+        Ok((node, url))
+    }
+
+    fn arguments(&self, data: &Path, key_file: &Path) -> Vec<OsString> {
+        let mut arguments: Vec<OsString> = vec!["--dbpath".into(), data.into()];
+        arguments.extend(["--keyFile".into(), key_file.into()]);
+        arguments.extend(
+            [
+                "--bind_ip",
+                "127.0.0.1",
+                "--nounixsocket",
+                "--replSet",
+                REPLICA_SET,
+            ]
+            .map(Into::into),
+        );
+        // Small: a test has little data, and machines that test have little memory to spare.
+        arguments.extend(["--wiredTigerCacheSizeGB", "0.25", "--oplogSize", "256"].map(Into::into));
+        let fixed = [
+            ("diagnosticDataCollectionEnabled", "false"),
+            // A primary that is told to end waits 15 s for others to take over; there are none.
+            ("shutdownTimeoutMillisForSignaledShutdown", "100"),
+        ];
+        let own = self
+            .parameters
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()));
+        for (name, value) in fixed.into_iter().chain(own) {
+            arguments.extend([
+                "--setParameter".into(),
+                OsString::from(format!("{name}={value}")),
+            ]);
+        }
+        arguments
+    }
+}
+
+pub(crate) fn url(address: SocketAddr, password: &str) -> String {
+    format!("mongodb://{USER}:{password}@{address}/?replicaSet={REPLICA_SET}&authSource=admin")
+}
+
+/// Forms the replica set. Allowed without a password from this machine until a user exists.
+fn initiate(node: &Node) -> Result<(), StartError> {
+    let member = doc! { "_id": 0, "host": node.address().to_string() };
+    let configuration = doc! { "_id": REPLICA_SET, "members": [member] };
+    command(
+        node,
+        "the replica set",
+        doc! { "replSetInitiate": configuration },
+    )
+}
+
+/// Creates the first user, which ends what is allowed without a password.
+fn create_user(node: &Node, password: &str) -> Result<(), StartError> {
+    let command_document = doc! { "createUser": USER, "pwd": password, "roles": ["root"] };
+    command(node, "the first user", command_document)
+}
+
+fn command(node: &Node, step: &'static str, command: Document) -> Result<(), StartError> {
+    let answer = Connection::open(node.address(), PATIENCE)
+        .and_then(|mut connection| connection.run("admin", command))
+        .map_err(|error| error.to_string())
+        .and_then(|answer| accepted(&answer));
+    answer.map_err(|answer| StartError::Refused {
+        kind: Kind::Mongo,
+        step,
+        answer,
+    })
+}
+
+/// Ready for its first commands: it answers, and it is not some other server's member already.
+pub(crate) fn answers(address: SocketAddr) -> Probe {
+    match hello(address, PATIENCE) {
+        Ok(answer) if answer.contains_key("setName") => {
+            Probe::NotYet("another replica set member answers on its port".to_owned())
+        }
+        Ok(answer) => match accepted(&answer) {
+            Ok(()) => Probe::Ready,
+            Err(refusal) => Probe::NotYet(refusal),
+        },
+        Err(error) => Probe::NotYet(error.to_string()),
+    }
+}
+
+/// Ready for clients: it is the primary.
+pub(crate) fn writable(address: SocketAddr) -> Probe {
+    match hello(address, PATIENCE) {
+        Ok(answer) if answer.get_bool("isWritablePrimary") == Ok(true) => Probe::Ready,
+        Ok(_) => Probe::NotYet("it is not the primary yet".to_owned()),
+        Err(error) => Probe::NotYet(error.to_string()),
+    }
+}
