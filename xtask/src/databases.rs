@@ -77,7 +77,7 @@ pub(crate) fn start(kind: Kind, environment: &Environment) -> Result<Server, Sta
 
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let notes = Notes::open(workspace::root().join(".databases"))?;
-    match arguments.command {
+    match &arguments.command {
         Command::Up {
             selection,
             foreground,
