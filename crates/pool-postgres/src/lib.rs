@@ -1,0 +1,1 @@
+//! PostgreSQL connection pools over sqlx's connection, resizable while they run.

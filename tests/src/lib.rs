@@ -1,0 +1,37 @@
+//! What the suites against real servers have in common.
+
+/// The URL of the PostgreSQL server that `cargo xtask test-integration` started, or `None` after
+/// saying loudly that a test is skipped.
+///
+/// # Panics
+///
+/// In CI, where nothing may be skipped, when `POSTGRES_URL` is not set.
+#[must_use]
+pub fn postgres_url() -> Option<String> {
+    server("POSTGRES_URL")
+}
+
+/// The same for MongoDB and `MONGODB_URL`.
+///
+/// # Panics
+///
+/// In CI, when `MONGODB_URL` is not set.
+#[must_use]
+pub fn mongodb_url() -> Option<String> {
+    server("MONGODB_URL")
+}
+
+fn server(variable: &str) -> Option<String> {
+    match std::env::var(variable) {
+        Ok(url) => Some(url),
+        Err(_) if std::env::var_os("CI").is_some() => {
+            panic!("{variable} is not set: in CI no test against a real server may be skipped")
+        }
+        Err(_) => {
+            eprintln!(
+                "SKIPPED: {variable} is not set; `cargo xtask test-integration` starts the servers"
+            );
+            None
+        }
+    }
+}
