@@ -1,0 +1,234 @@
+//! Closing a scope.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::{Shared, join_all};
+use tokio::runtime::Handle;
+use tokio::time::Instant;
+use tracing::Instrument;
+
+use super::plan::{Job, run};
+use super::{DisposeOptions, DisposeReport, Outcome, Plan};
+use crate::create::Running;
+use crate::inner::{Books, Created, Inner};
+use crate::ledger::State;
+use crate::registry::ServiceId;
+use crate::service::View;
+
+type ReportFuture = Pin<Box<dyn Future<Output = DisposeReport> + Send>>;
+
+/// A disposal begun, for everybody who wants its report.
+#[derive(Clone, Debug)]
+pub(crate) enum Disposal {
+    Done(DisposeReport),
+    Running(Shared<ReportFuture>),
+}
+
+impl Disposal {
+    pub(crate) async fn report(self) -> DisposeReport {
+        match self {
+            Self::Done(report) => report,
+            Self::Running(report) => report.await,
+        }
+    }
+}
+
+/// Closes a scope, or joins whoever closed it before. What needs waiting for is waited for in a task.
+///
+/// # Panics
+///
+/// Panics when something has to be waited for and there is no runtime to do it on.
+pub(crate) fn close(scope: &Arc<Inner>, options: DisposeOptions) -> Disposal {
+    let mut work = None;
+    let closed = scope.ledger.close(|books, in_flight| {
+        books.closed_at = Some(Instant::now());
+        let idle = in_flight == 0
+            && scope.tasks_used().is_none_or(|tasks| tasks.is_empty())
+            && !has_disposers(scope, &books.created);
+        let children = books.children.alive();
+        let disposal = if idle && children.is_empty() {
+            Disposal::Done(DisposeReport::new(scope.name.clone()))
+        } else {
+            let (tell, told) = tokio::sync::oneshot::channel();
+            work = Some((children, tell));
+            let lost = DisposeReport::new(scope.name.clone());
+            let report = async move { told.await.unwrap_or(lost) };
+            Disposal::Running((Box::pin(report) as ReportFuture).shared())
+        };
+        books.disposal = Some(disposal.clone());
+        disposal
+    });
+    let Some(disposal) = closed else {
+        let begun = scope.ledger.with(|books| books.disposal.clone());
+        return begun.expect("a scope that is not open has a disposal");
+    };
+    scope.cancel();
+    match work {
+        None => scope.ledger.closed(),
+        Some((children, tell)) => {
+            let runtime = scope
+                .registry
+                .settings
+                .runtime
+                .clone()
+                .unwrap_or_else(Handle::current);
+            let span = tracing::debug_span!("container.close", scope = %scope.name);
+            let work = wind_down(Arc::clone(scope), children, options);
+            let work = async move {
+                // Nobody may be left to tell.
+                let _ = tell.send(work.await);
+            };
+            runtime.spawn(work.instrument(span));
+        }
+    }
+    disposal
+}
+
+/// Tasks and creations first, then the scopes inside, then the services.
+async fn wind_down(
+    scope: Arc<Inner>,
+    children: Vec<Arc<Inner>>,
+    options: DisposeOptions,
+) -> DisposeReport {
+    let started = Instant::now();
+    let deadline = started + options.deadline;
+    let mut report = DisposeReport::new(scope.name.clone());
+
+    let patience = deadline.min(started + options.task_timeout);
+    if let Some(tasks) = scope.tasks_used() {
+        tasks.close();
+        let _ = tokio::time::timeout_at(patience, tasks.wait()).await;
+        report.unfinished_tasks = tasks.len();
+    }
+    if tokio::time::timeout_at(patience, settled(&scope))
+        .await
+        .is_err()
+    {
+        scope.ledger.each_attempt(|service, running| {
+            report
+                .unfinished_creations
+                .push(scope.registry.name_of(service));
+            if let Running::Owned { task, .. } = running
+                && let Some(task) = task.get()
+            {
+                task.abort();
+            }
+        });
+    }
+
+    let left = deadline.saturating_duration_since(Instant::now());
+    let open = children
+        .into_iter()
+        .filter(|child| child.ledger.state() != State::Closed);
+    let closing = open.map(|child| {
+        let options = child
+            .dispose_options
+            .deadline(child.dispose_options.deadline.min(left));
+        async move { close(&child, options).report().await }
+    });
+    report.children = join_all(closing).await;
+
+    let (created, observed) = scope.ledger.with(|books| {
+        (
+            books.created.clone(),
+            books.observed.iter().copied().collect::<Vec<_>>(),
+        )
+    });
+    report.services = plan(&scope, &created, &observed, options)
+        .run(deadline)
+        .await;
+    report.services.splice(
+        0..0,
+        scope.ledger.with(|books| std::mem::take(&mut books.late)),
+    );
+    report.elapsed = started.elapsed();
+    scope.ledger.closed();
+    report
+}
+
+/// Ends when no creation is in flight.
+async fn settled(scope: &Inner) {
+    while scope.ledger.in_flight() > 0 {
+        // One permit is kept if the last one settles in between.
+        scope.settled.notified().await;
+    }
+}
+
+/// The disposers of what is in `created`, tied to the instances in the cells of the scope.
+pub(crate) fn plan(
+    scope: &Inner,
+    created: &[Created],
+    observed: &[(ServiceId, ServiceId)],
+    options: DisposeOptions,
+) -> Plan {
+    let job = |created: &Created| {
+        let registered = scope.registry.service(created.service);
+        let view = scope.view(scope.registry.target_of(created.service));
+        Job {
+            service: registered.name.clone(),
+            dispose: registered
+                .dispose
+                .as_ref()
+                .zip(view)
+                .map(|(bind, view)| bind(view)),
+            timeout: registered
+                .dispose_timeout
+                .unwrap_or(options.service_timeout),
+        }
+    };
+    let place = |service| {
+        created
+            .iter()
+            .position(|created| created.service == service)
+    };
+    Plan {
+        scope: scope.name.clone(),
+        jobs: created.iter().map(job).collect(),
+        edges: observed
+            .iter()
+            .filter_map(|(user, used)| Some((place(*user)?, place(*used)?)))
+            .collect(),
+        options,
+    }
+}
+
+/// Disposes of an instance that was made for a scope which has closed meanwhile.
+pub(crate) async fn dispose_late(scope: &Arc<Inner>, service: ServiceId, view: &View) {
+    let registered = scope.registry.service(service);
+    let Some(bind) = &registered.dispose else {
+        return;
+    };
+    let limit = registered
+        .dispose_timeout
+        .unwrap_or(scope.dispose_options.service_timeout);
+    // The disposer is spawned before the first await, so it ends even if its maker is dropped here.
+    let disposed = run(&scope.name, registered.name.clone(), bind(view), limit).await;
+    if !matches!(disposed.outcome, Outcome::Clean) {
+        tracing::warn!(
+            scope = %scope.name,
+            service = %disposed.service,
+            outcome = %disposed.outcome,
+            "a service created too late was not disposed of cleanly"
+        );
+    }
+    scope
+        .ledger
+        .with(|books: &mut Books| books.late.push(disposed));
+}
+
+/// A moment so far away that it cannot be told stands for one that never comes.
+pub(crate) fn after(moment: Instant, duration: Duration) -> Instant {
+    const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+    moment
+        .checked_add(duration)
+        .unwrap_or_else(|| moment + YEAR)
+}
+
+fn has_disposers(scope: &Inner, created: &[Created]) -> bool {
+    created
+        .iter()
+        .any(|created| scope.registry.service(created.service).dispose.is_some())
+}

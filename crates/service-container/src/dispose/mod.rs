@@ -1,0 +1,12 @@
+//! Ending a scope: what was created in it is disposed of, in order, in time, and accounted for.
+
+mod close;
+mod options;
+mod order;
+mod plan;
+mod report;
+
+pub(crate) use close::{Disposal, after, close, dispose_late, plan};
+pub use options::DisposeOptions;
+pub(crate) use plan::Plan;
+pub use report::{DisposeError, DisposeReport, Disposed, Outcome};
