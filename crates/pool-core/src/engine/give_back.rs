@@ -47,7 +47,7 @@ impl<C> State<C> {
         slot.proven = now;
         let plain = self.gate == Gate::Open
             && self.waiters.is_empty()
-            && self.staying() <= self.ceiling
+            && self.staying() <= self.limits.max()
             && slot.generation == self.generation
             && now < slot.expires
             && !slot.retiring;
@@ -156,6 +156,7 @@ impl<C> State<C> {
         let at = self
             .idle
             .partition_point(|other| other.idle_since <= slot.idle_since);
+        self.proven_below |= at < self.idle.len();
         self.idle.insert(at, slot);
     }
 
@@ -189,7 +190,7 @@ impl<C> State<C> {
             Some(CloseReason::Evicted)
         } else if now >= slot.expires || (slot.retiring && self.staying() > self.floor()) {
             Some(CloseReason::Lifetime)
-        } else if self.staying() > self.ceiling {
+        } else if self.staying() > self.limits.max() {
             Some(CloseReason::Surplus)
         } else {
             None

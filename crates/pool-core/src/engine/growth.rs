@@ -92,21 +92,37 @@ impl<C> State<C> {
             let Some(top) = self.idle.last() else {
                 return;
             };
-            let expired = now >= top.expires;
-            let proven = now.saturating_sub(top.proven) < self.rules.bypass;
-            if !expired && !proven && self.validating >= self.waiters.len() {
+            if now >= top.expires {
+                let slot = self.idle.pop().expect("the stack has a top");
+                self.retire(slot, CloseReason::Lifetime, fx);
+            } else if let Some(at) = self.fit(now) {
+                let slot = self.idle.remove(at);
+                self.hand(slot, now, fx);
+            } else if self.validating < self.waiters.len() {
+                let slot = self.idle.pop().expect("the stack has a top");
+                self.validate(slot, fx);
+            } else {
                 // Each caller already has a check under way on its behalf.
                 return;
             }
-            let slot = self.idle.pop().expect("the stack has a top");
-            if expired {
-                self.retire(slot, CloseReason::Lifetime, fx);
-            } else if proven {
-                self.hand(slot, now, fx);
-            } else {
-                self.validate(slot, fx);
-            }
         }
+    }
+
+    /// The warmest idle connection that needs no check: the top, unless checks without use have
+    /// proven one below it.
+    fn fit(&mut self, now: Nanos) -> Option<usize> {
+        let bypass = self.rules.bypass;
+        let fit =
+            |slot: &Box<Slot<C>>| now < slot.expires && now.saturating_sub(slot.proven) < bypass;
+        if self.idle.last().is_some_and(fit) {
+            return Some(self.idle.len() - 1);
+        }
+        if !self.proven_below {
+            return None;
+        }
+        let found = self.idle.iter().rposition(fit);
+        self.proven_below = found.is_some();
+        found
     }
 
     /// Has a task check a connection that is in no place; whoever is first in the queue when that
@@ -269,6 +285,7 @@ impl<C> State<C> {
         self.last_failure = Some(failure);
         fx.kick = true;
         fx.changed = true;
+        self.pump(now, fx);
     }
 
     /// Nothing that is open could ever serve the queue, and nothing can be opened.

@@ -27,6 +27,9 @@ mod tally;
 mod upkeep;
 mod waiters;
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use crate::Limits;
@@ -56,10 +59,13 @@ pub(crate) type Outcome<C> = Result<Box<Slot<C>>, Refusal>;
 pub(crate) struct State<C> {
     /// Last in, first out: the warmest connection is lent again, the coldest ages.
     pub(crate) idle: Vec<Box<Slot<C>>>,
+    /// Whether a connection below the top may have been proven later than the top.
+    pub(crate) proven_below: bool,
     pub(crate) waiters: WaitQueue<Outcome<C>>,
     pub(crate) gate: Gate,
     pub(crate) generation: u64,
-    /// The largest size at this moment: the maximum, or less while the server has no room.
+    /// How far the pool may grow at this moment: to the maximum, or to less while the server has
+    /// said that it has no room. What is open already stays.
     pub(crate) ceiling: u32,
     pub(crate) total: u32,
     pub(crate) in_use: u32,
@@ -165,6 +171,7 @@ impl<C> State<C> {
     pub(crate) fn new(limits: Limits, rules: Rules, seed: u64) -> Self {
         Self {
             idle: Vec::new(),
+            proven_below: false,
             waiters: WaitQueue::new(),
             gate: Gate::Open,
             generation: 0,

@@ -25,11 +25,11 @@ impl<C> State<C> {
         fx.changed = true;
     }
 
-    /// Closes idle connections, oldest first, until the rest is within the ceiling or in use.
+    /// Closes idle connections, oldest first, until the rest is within the maximum or in use.
     fn trim(&mut self, fx: &mut Effects<C>) {
         let surplus = self
             .staying()
-            .saturating_sub(self.ceiling)
+            .saturating_sub(self.limits.max())
             .min(self.idle_len());
         let gone: Vec<_> = self.idle.drain(..surplus as usize).collect();
         for slot in gone {

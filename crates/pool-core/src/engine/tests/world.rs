@@ -1,0 +1,706 @@
+//! Callers, tasks and a server around one engine, moved by random steps.
+
+use std::collections::VecDeque;
+use std::panic::Location;
+use std::sync::Arc;
+use std::task::Waker;
+
+use super::model::{Connection, Model, Where};
+use crate::clock::{NEVER, Nanos};
+use crate::engine::{
+    CloseReason, ClosedSlot, ConnectFailure, ConnectOrder, Effects, Gate, Given, Landing, Phase,
+    Refusal, Rules, Slot, State, Task, WaiterKey, Withdrawn,
+};
+use crate::{ConnectFault, Limits};
+
+/// A connection is nothing but its number.
+type Held = Box<Slot<u64>>;
+
+pub(super) struct World {
+    state: State<u64>,
+    model: Model,
+    now: Nanos,
+    next_caller: u64,
+    next_connection: u64,
+    /// Callers in line with their places, in no particular order.
+    callers: Vec<(u64, WaiterKey)>,
+    held: Vec<Held>,
+    connects: Vec<ConnectOrder>,
+    checks: Vec<Held>,
+    cleanings: Vec<Held>,
+    closings: Vec<(ClosedSlot, u64)>,
+    /// What the last step broke.
+    broken: Option<String>,
+    story: VecDeque<String>,
+}
+
+type Verdict = Result<(), String>;
+
+impl World {
+    pub(super) fn new(rng: &mut fastrand::Rng) -> Self {
+        let max = rng.u32(1..12);
+        let min = rng.u32(0..=max.min(3));
+        let sometimes =
+            |rng: &mut fastrand::Rng, value: Nanos| if rng.bool() { value } else { NEVER };
+        let rules = Rules {
+            bypass: [0, 40, NEVER][rng.usize(0..3)],
+            idle_timeout: sometimes(rng, 300),
+            surplus_timeout: sometimes(rng, 100),
+            max_lifetime: sometimes(rng, 1_000),
+            keepalive: sometimes(rng, 200),
+            leak_threshold: sometimes(rng, 100),
+            max_waiters: if rng.bool() { u32::MAX } else { 6 },
+            max_connecting: rng.u32(1..5),
+            backoff_base: 10,
+            backoff_cap: 100,
+            saturation_hold: 200,
+            controlled_delay: rng.bool().then_some((50, 200)),
+        };
+        let limits = Limits::new(min, max).unwrap();
+        let model = Model {
+            min,
+            max,
+            ..Model::default()
+        };
+        let mut world = Self {
+            state: State::new(limits, rules, rng.u64(..)),
+            model,
+            now: 0,
+            next_caller: 1,
+            next_connection: 1,
+            callers: Vec::new(),
+            held: Vec::new(),
+            connects: Vec::new(),
+            checks: Vec::new(),
+            cleanings: Vec::new(),
+            closings: Vec::new(),
+            broken: None,
+            story: VecDeque::new(),
+        };
+        world.engine("start", State::grow);
+        world
+    }
+
+    /// The last steps, for the report of a failure.
+    pub(super) fn story(&self) -> String {
+        let story: Vec<_> = self.story.iter().map(String::as_str).collect();
+        format!(
+            "{}\nmodel: {:#?}\ncounts: {}",
+            story.join("\n"),
+            self.model,
+            self.state.counts()
+        )
+    }
+
+    pub(super) fn step(&mut self, rng: &mut fastrand::Rng) {
+        self.now += [0, 1, 7, 60][rng.usize(0..4)];
+        match rng.u32(0..100) {
+            0..22 => self.acquire(),
+            22..40 => self.release(rng),
+            40..45 => self.race(rng),
+            45..50 => self.cancel(rng, false),
+            50..54 => self.cancel(rng, true),
+            54..66 => self.finish_connect(rng),
+            66..74 => self.finish_check(rng),
+            74..78 => self.finish_cleaning(rng),
+            78..86 => self.finish_close(rng),
+            86..90 => self.resize(rng),
+            90..93 => self.upkeep(),
+            93 => self.retarget(rng),
+            94 => self.evict(rng),
+            95 => self.pause(rng),
+            96 | 97 => self.resume(),
+            98 => self.detach(rng),
+            _ if rng.u32(0..20) == 0 => self.close(),
+            _ => self.upkeep(),
+        }
+    }
+
+    fn tell(&mut self, what: String) {
+        if self.story.len() == 40 {
+            self.story.pop_front();
+        }
+        self.story.push_back(format!("{:>6} {what}", self.now));
+    }
+
+    fn expect(&mut self, holds: bool, what: impl FnOnce() -> String) {
+        if !holds && self.broken.is_none() {
+            self.broken = Some(what());
+        }
+    }
+
+    /// Takes one step of the engine and collects what it leaves to do.
+    fn engine<T>(
+        &mut self,
+        name: &str,
+        step: impl FnOnce(&mut State<u64>, Nanos, &mut Effects<u64>) -> T,
+    ) -> T {
+        let mut fx = Effects::none();
+        let result = step(&mut self.state, self.now, &mut fx);
+        self.tell(format!("{name}: {} tasks", fx.tasks.len()));
+        let mut connects = 0;
+        for task in fx.tasks {
+            match task {
+                Task::Close { slot, reason } => {
+                    self.model.put(slot.connection, Where::Closing);
+                    let closed = ClosedSlot {
+                        row: slot.row,
+                        id: slot.id,
+                        reason,
+                    };
+                    self.closings.push((closed, slot.connection));
+                }
+                Task::Connect(order) => {
+                    connects += 1;
+                    self.model.connecting += 1;
+                    self.connects.push(order);
+                }
+                Task::Recycle(slot) => {
+                    self.model.put(slot.connection, Where::Recycling);
+                    self.cleanings.push(slot);
+                }
+                Task::Validate(slot) => {
+                    self.model.put(slot.connection, Where::Validating);
+                    self.checks.push(slot);
+                }
+            }
+        }
+        if connects > 0 {
+            // Contract 3: no connect starts while total ≥ max; contract 4: at most so many at once.
+            let (total, max) = (self.model.total(), self.model.max);
+            self.expect(total <= max, || {
+                format!("a connect began at {total} of {max}")
+            });
+            let (under_way, most) = (self.model.connecting, self.state.rules.max_connecting);
+            self.expect(under_way <= most, || {
+                format!("{under_way} connects at once of {most}")
+            });
+        }
+        self.settle();
+        result
+    }
+
+    /// Lets every caller look. Those that were served must be the oldest ones, in order.
+    fn settle(&mut self) {
+        let mut served = Vec::new();
+        let mut refused = Vec::new();
+        let now = self.now;
+        let state = &mut self.state;
+        self.callers
+            .retain(|(caller, key)| match state.look(*key, Waker::noop(), now) {
+                Err(_) => true,
+                Ok((_, Ok(slot))) => {
+                    served.push((*caller, slot));
+                    false
+                }
+                Ok((_, Err(refusal))) => {
+                    refused.push((*caller, refusal));
+                    false
+                }
+            });
+        refused.sort_by_key(|(caller, _)| *caller);
+        for (caller, refusal) in refused {
+            let shed = matches!(refusal, Refusal::Shed);
+            if shed {
+                // Only the oldest are shed.
+                let oldest = self.model.queue.front().copied();
+                self.expect(oldest == Some(caller), || {
+                    format!("{caller} shed before {oldest:?}")
+                });
+            }
+            self.model.queue.retain(|waiting| *waiting != caller);
+        }
+        served.sort_by_key(|(caller, _)| *caller);
+        for (caller, slot) in served {
+            let oldest = self.model.queue.pop_front();
+            self.expect(oldest == Some(caller), || {
+                format!("{caller} served before {oldest:?}")
+            });
+            self.model.put(slot.connection, Where::Held);
+            self.held.push(slot);
+        }
+    }
+
+    fn acquire(&mut self) {
+        let caller = self.next_caller;
+        self.next_caller += 1;
+        let (now, bypass) = (self.now, self.state.rules.bypass);
+        let idle: Vec<_> = self
+            .state
+            .idle
+            .iter()
+            .map(|slot| (slot.connection, slot.proven))
+            .collect();
+        let expected = self.model.at_once(now, |id| {
+            idle.iter()
+                .any(|(idle, proven)| *idle == id && now - proven < bypass)
+        });
+        let mut fx = Effects::none();
+        let here = Location::caller();
+        let given = self.state.take_or_queue(now, here, Waker::noop(), &mut fx);
+        match given {
+            Given::Connection(slot) => {
+                let got = Some(slot.connection);
+                self.expect(expected == got, || {
+                    format!("given {got:?}, expected {expected:?}")
+                });
+                self.model.put(slot.connection, Where::Held);
+                self.held.push(slot);
+            }
+            Given::Place(key) => {
+                self.expect(expected.is_none(), || {
+                    format!("queued in front of {expected:?}")
+                });
+                self.callers.push((caller, key));
+                self.model.queue.push_back(caller);
+            }
+            Given::Refused(_) => {
+                self.expect(expected.is_none(), || {
+                    format!("refused, expected {expected:?}")
+                });
+            }
+        }
+        self.engine("acquire", |_, _, out| *out = fx);
+    }
+
+    fn release(&mut self, rng: &mut fastrand::Rng) {
+        if self.held.is_empty() {
+            return;
+        }
+        let slot = self.held.swap_remove(rng.usize(0..self.held.len()));
+        let id = slot.connection;
+        match rng.u32(0..10) {
+            0 => {
+                self.engine("release broken", |state, now, fx| {
+                    state.put_back_broken(slot, now, fx)
+                });
+                self.check_place(id, (Where::Closing, None));
+            }
+            1 => {
+                self.engine("release dirty", |state, now, fx| {
+                    state.put_back_dirty(slot, now, fx)
+                });
+            }
+            _ => {
+                let retiring = slot.retiring;
+                let expected = self.model.destination(id, self.now);
+                let shedding = self.state.rules.controlled_delay.is_some();
+                self.engine("release", |state, now, fx| state.put_back(slot, now, fx));
+                if retiring || shedding {
+                    // Settled by the general invariants.
+                    self.sync_place(id);
+                } else {
+                    self.check_place(id, expected);
+                }
+            }
+        }
+    }
+
+    /// Where the engine put a connection, from the engine's own table.
+    fn place_of(&self, id: u64) -> Where {
+        if self.state.idle.iter().any(|slot| slot.connection == id) {
+            Where::Idle
+        } else {
+            self.model.connections[&id].place
+        }
+    }
+
+    fn sync_place(&mut self, id: u64) {
+        if self.place_of(id) == Where::Idle {
+            self.model.put(id, Where::Idle);
+        }
+    }
+
+    fn check_place(&mut self, id: u64, expected: (Where, Option<u64>)) {
+        self.sync_place(id);
+        let place = self.place_of(id);
+        let (wanted, _) = expected;
+        self.expect(place == wanted, || {
+            format!("connection {id} is {place:?}, not {wanted:?}")
+        });
+    }
+
+    fn cancel(&mut self, rng: &mut fastrand::Rng, timeout: bool) {
+        if self.callers.is_empty() {
+            return;
+        }
+        let (caller, key) = self.callers.swap_remove(rng.usize(0..self.callers.len()));
+        self.model.queue.retain(|waiting| *waiting != caller);
+        let withdrawn = if timeout {
+            self.engine("timeout", |state, now, _| state.expire(key, now))
+        } else {
+            self.engine("cancel", |state, now, fx| state.cancel(key, now, fx))
+        };
+        // Callers look after each step, so nobody gives up with something in its hands; that is
+        // what `race` is for.
+        let bare = matches!(withdrawn, Withdrawn::Place(_));
+        self.expect(bare, || format!("{caller} gave up with {withdrawn:?}"));
+    }
+
+    /// A connection is handed to the oldest caller, which gives up before it has looked.
+    fn race(&mut self, rng: &mut fastrand::Rng) {
+        let Some(caller) = self.model.queue.front().copied() else {
+            return;
+        };
+        if self.held.is_empty() || self.state.rules.controlled_delay.is_some() {
+            return;
+        }
+        let slot = self.held.swap_remove(rng.usize(0..self.held.len()));
+        let id = slot.connection;
+        let handed = self.model.destination(id, self.now) == (Where::Held, Some(caller));
+        if slot.retiring || !handed {
+            self.held.push(slot);
+            return;
+        }
+        let at = self
+            .callers
+            .iter()
+            .position(|(other, _)| *other == caller)
+            .unwrap();
+        let (_, key) = self.callers.swap_remove(at);
+        self.model.queue.pop_front();
+        if rng.bool() {
+            // Its time was over just then: it takes what has arrived.
+            let withdrawn = self.engine("hand, timeout", |state, now, fx| {
+                state.put_back(slot, now, fx);
+                state.expire(key, now)
+            });
+            match withdrawn {
+                Withdrawn::Outcome(Ok(slot)) => {
+                    self.expect(slot.connection == id, || format!("not {id}"));
+                    self.held.push(slot);
+                }
+                other => self.expect(false, || format!("{caller} lost {id}: {other:?}")),
+            }
+            return;
+        }
+        // It was dropped: the next one gets the connection.
+        let next = self.model.queue.front().copied();
+        let withdrawn = self.engine("hand, cancel", |state, now, fx| {
+            state.put_back(slot, now, fx);
+            state.cancel(key, now, fx)
+        });
+        self.expect(matches!(withdrawn, Withdrawn::PassedOn), || {
+            format!("{withdrawn:?}")
+        });
+        let wanted = if next.is_some() {
+            Where::Held
+        } else {
+            Where::Idle
+        };
+        self.check_place(id, (wanted, next));
+    }
+
+    fn finish_connect(&mut self, rng: &mut fastrand::Rng) {
+        if self.connects.is_empty() {
+            return;
+        }
+        let order = self.connects.swap_remove(rng.usize(0..self.connects.len()));
+        self.model.connecting -= 1;
+        let fault = match rng.u32(0..20) {
+            0..3 => ConnectFault::Transient,
+            3 => ConnectFault::Permanent,
+            4 => ConnectFault::Saturated,
+            _ => {
+                self.land(order);
+                return;
+            }
+        };
+        self.engine("connect failed", |state, now, fx| {
+            let failure = ConnectFailure {
+                error: Arc::new(std::fmt::Error),
+                at: now,
+                fault,
+            };
+            state.connect_failed(order, failure, now, fx);
+        });
+    }
+
+    fn land(&mut self, order: ConnectOrder) {
+        let id = self.next_connection;
+        self.next_connection += 1;
+        let connection = Connection {
+            generation: order.generation,
+            expires: NEVER,
+            place: Where::Recycling,
+        };
+        self.model.connections.insert(id, connection);
+        let landing = Landing {
+            order,
+            connection: id,
+            took: 5,
+        };
+        self.engine("landed", |state, now, fx| state.landed(landing, now, fx));
+        let slots = self.state.idle.iter().chain(&self.held).chain(&self.checks);
+        let expires = slots
+            .filter(|slot| slot.connection == id)
+            .map(|slot| slot.expires)
+            .next();
+        if let Some(connection) = self.model.connections.get_mut(&id) {
+            connection.expires = expires.unwrap_or(0);
+        }
+        self.sync_place(id);
+        let place = self.place_of(id);
+        self.expect(place != Where::Recycling, || {
+            format!("connection {id} landed nowhere")
+        });
+    }
+
+    fn finish_check(&mut self, rng: &mut fastrand::Rng) {
+        if self.checks.is_empty() {
+            return;
+        }
+        let slot = self.checks.swap_remove(rng.usize(0..self.checks.len()));
+        let id = slot.connection;
+        if rng.u32(0..6) == 0 {
+            self.engine("check failed", |state, now, fx| {
+                state.turned_bad(slot, CloseReason::Invalid, String::new(), now, fx);
+            });
+        } else {
+            self.engine("checked", |state, now, fx| state.validated(slot, now, fx));
+            self.reorder(id);
+        }
+    }
+
+    fn finish_cleaning(&mut self, rng: &mut fastrand::Rng) {
+        if self.cleanings.is_empty() {
+            return;
+        }
+        let slot = self
+            .cleanings
+            .swap_remove(rng.usize(0..self.cleanings.len()));
+        let id = slot.connection;
+        if rng.u32(0..4) == 0 {
+            self.engine("cleaning failed", |state, now, fx| {
+                state.turned_bad(slot, CloseReason::Broken, String::new(), now, fx);
+            });
+        } else {
+            self.engine("cleaned", |state, now, fx| state.recycled(slot, now, fx));
+            self.sync_place(id);
+        }
+    }
+
+    /// A check does not make a connection younger: it goes back to where it was in the stack.
+    fn reorder(&mut self, id: u64) {
+        if self.place_of(id) == Where::Idle {
+            self.model.put(id, Where::Idle);
+            self.model.idle = self.state.idle.iter().map(|slot| slot.connection).collect();
+        }
+    }
+
+    fn finish_close(&mut self, rng: &mut fastrand::Rng) {
+        if self.closings.is_empty() {
+            return;
+        }
+        let (slot, id) = self.closings.swap_remove(rng.usize(0..self.closings.len()));
+        self.model.connections.remove(&id);
+        let timed_out = rng.bool();
+        self.engine("closed", |state, now, fx| {
+            state.closed(slot, timed_out, now, fx)
+        });
+    }
+
+    fn resize(&mut self, rng: &mut fastrand::Rng) {
+        let max = rng.u32(1..16);
+        let min = rng.u32(0..=max.min(4));
+        self.model.min = min;
+        self.model.max = max;
+        let limits = Limits::new(min, max).unwrap();
+        let name = format!("resize to {limits}");
+        self.engine(&name, |state, now, fx| state.set_limits(limits, now, fx));
+    }
+
+    fn retarget(&mut self, rng: &mut fastrand::Rng) {
+        let target = rng.bool().then(|| rng.u32(0..16));
+        self.engine("target", |state, now, fx| state.set_target(target, now, fx));
+    }
+
+    fn evict(&mut self, rng: &mut fastrand::Rng) {
+        if rng.bool() {
+            self.model.generation += 1;
+            self.engine("soft evict", State::soft_evict);
+        } else {
+            self.engine("evict idle", State::evict_idle);
+        }
+    }
+
+    fn pause(&mut self, rng: &mut fastrand::Rng) {
+        if !self.model.closed {
+            self.model.paused = true;
+        }
+        let until = if rng.bool() { NEVER } else { self.now + 50 };
+        self.engine("pause", |state, _, fx| state.pause(until, fx));
+    }
+
+    fn resume(&mut self) {
+        self.model.paused = false;
+        self.engine("resume", State::resume);
+    }
+
+    fn upkeep(&mut self) {
+        if !self.model.closed && self.now >= self.state.paused_until {
+            self.model.paused = false;
+        }
+        let next = self.engine("upkeep", State::upkeep);
+        let now = self.now;
+        self.expect(next > now || self.state_is_due(next), || {
+            format!("due at {next}, now {now}")
+        });
+    }
+
+    fn state_is_due(&self, next: Nanos) -> bool {
+        // Only a check that cannot begin yet may be due already.
+        next == self.now && self.state.validating >= self.state.rules.max_connecting
+    }
+
+    fn detach(&mut self, rng: &mut fastrand::Rng) {
+        if self.held.is_empty() {
+            return;
+        }
+        let slot = self.held.swap_remove(rng.usize(0..self.held.len()));
+        self.model.connections.remove(&slot.connection);
+        self.engine("detach", |state, now, fx| state.detach(*slot, now, fx));
+    }
+
+    fn close(&mut self) {
+        self.model.closed = true;
+        self.engine("close", |state, _, fx| state.close(fx));
+    }
+
+    /// All invariants, by counting twice: the engine's numbers, and the model's.
+    pub(super) fn check(&mut self) -> Verdict {
+        if let Some(broken) = self.broken.take() {
+            return Err(broken);
+        }
+        let (state, model) = (&self.state, &self.model);
+        let same = |name: &str, engine: u32, reference: u32| {
+            if engine == reference {
+                Ok(())
+            } else {
+                Err(format!(
+                    "{name}: the engine says {engine}, the model {reference}"
+                ))
+            }
+        };
+        same("total", state.total, model.total())?;
+        same("connecting", state.connecting, model.connecting)?;
+        same("in use", state.in_use, model.count(Where::Held))?;
+        same("idle", state.idle_len(), model.count(Where::Idle))?;
+        same(
+            "validating",
+            state.validating,
+            model.count(Where::Validating),
+        )?;
+        same("recycling", state.recycling, model.count(Where::Recycling))?;
+        same("closing", state.closing, model.count(Where::Closing))?;
+        same(
+            "waiting",
+            state.waiters.len(),
+            u32::try_from(model.queue.len()).unwrap(),
+        )?;
+        let counts = state.counts();
+        let sum = counts.active + counts.idle + counts.connecting + counts.closing;
+        same("sum", counts.total, sum)?;
+        let rows = |wanted: fn(&Phase) -> bool| state.slots.count(wanted);
+        same(
+            "rows in use",
+            rows(|p| matches!(p, Phase::Lent { .. })),
+            state.in_use,
+        )?;
+        same(
+            "rows idle",
+            rows(|p| matches!(p, Phase::Idle)),
+            state.idle_len(),
+        )?;
+        same("rows", rows(|p| !matches!(p, Phase::Free)), state.total)?;
+        let mine = |slots: &[Held]| slots.iter().filter(|slot| slot.retiring).count();
+        let retiring =
+            mine(&state.idle) + mine(&self.held) + mine(&self.checks) + mine(&self.cleanings);
+        same("retiring", state.retiring, u32::try_from(retiring).unwrap())?;
+        if state
+            .idle
+            .iter()
+            .map(|slot| slot.connection)
+            .ne(model.idle.iter().copied())
+        {
+            return Err("the idle stack is out of order".to_owned());
+        }
+        if !state.idle.is_sorted_by_key(|slot| slot.idle_since) {
+            return Err("idle connections are not ordered by age".to_owned());
+        }
+        self.check_progress()
+    }
+
+    /// Nobody waits for something that is there, and nobody waits for nothing.
+    fn check_progress(&self) -> Verdict {
+        let state = &self.state;
+        if state.gate != Gate::Open || state.waiters.is_empty() {
+            return Ok(());
+        }
+        let bypass = state.rules.bypass;
+        let fit = |slot: &Held| self.now < slot.expires && self.now - slot.proven < bypass;
+        if state.idle.iter().any(fit) {
+            return Err("a caller waits beside a fit idle connection".to_owned());
+        }
+        let helped = state.connecting + state.validating > 0
+            || state.total >= state.ceiling
+            || state.backoff.failures() > 0;
+        if helped {
+            Ok(())
+        } else {
+            Err("callers wait and nothing is being opened".to_owned())
+        }
+    }
+
+    /// Lets everything finish. Nothing may be left over, and the last limits hold.
+    pub(super) fn quiesce(&mut self) -> Verdict {
+        let mut rng = fastrand::Rng::with_seed(1);
+        self.resume();
+        for _ in 0..10_000 {
+            while let Some(slot) = self.held.pop() {
+                self.engine("release", |state, now, fx| state.put_back(slot, now, fx));
+                let places: Vec<_> = self.model.connections.keys().copied().collect();
+                places
+                    .into_iter()
+                    .for_each(|id| self.sync_place_quietly(id));
+            }
+            while let Some(order) = self.connects.pop() {
+                self.model.connecting -= 1;
+                self.land(order);
+            }
+            while !self.checks.is_empty() {
+                self.finish_check(&mut rng);
+            }
+            while !self.cleanings.is_empty() {
+                self.finish_cleaning(&mut rng);
+            }
+            while !self.closings.is_empty() {
+                self.finish_close(&mut rng);
+            }
+            self.now += 1;
+            self.upkeep();
+            let busy = self.connects.len() + self.checks.len() + self.closings.len();
+            if self.callers.is_empty() && self.held.is_empty() && busy == 0 {
+                break;
+            }
+        }
+        let counts = self.state.counts();
+        if counts.waiting > 0 || counts.active > 0 || counts.connecting > 0 || counts.closing > 0 {
+            return Err(format!("not at rest: {counts}"));
+        }
+        if counts.total > self.model.max || (self.model.closed && counts.total > 0) {
+            return Err(format!("more than the last limits allow: {counts}"));
+        }
+        if counts.total != u32::try_from(self.model.connections.len()).unwrap() {
+            return Err(format!("the server still has others: {counts}"));
+        }
+        Ok(())
+    }
+
+    fn sync_place_quietly(&mut self, id: u64) {
+        let idle = self.state.idle.iter().any(|slot| slot.connection == id);
+        if idle && self.model.connections[&id].place != Where::Idle {
+            self.model.put(id, Where::Idle);
+        }
+    }
+}
