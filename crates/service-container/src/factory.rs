@@ -23,6 +23,9 @@ pub type Creation<T> = Pin<Box<dyn Future<Output = Result<T, BoxError>> + Send +
 ///
 /// Arguments are resolved from left to right. The parameter `Args` only tells the implementations
 /// apart and is always inferred.
+///
+/// Implement it where the dependencies are known only while running, such as one service for each
+/// entry of a configuration.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a factory",
     label = "not a factory",
@@ -38,7 +41,7 @@ pub trait Factory<Args>: Send + Sync + 'static {
     type Service: Service + Sized;
 
     /// Adds the dependencies of the service.
-    fn declare(dependencies: &mut Dependencies);
+    fn declare(&self, dependencies: &mut Dependencies);
 
     /// Resolves the arguments and gives the future that creates the service from them.
     fn prepare(self: Arc<Self>, resolver: Resolver) -> Preparation<Self::Service>;
@@ -112,7 +115,7 @@ macro_rules! factories {
         {
             type Service = T;
 
-            fn declare(dependencies: &mut Dependencies) {
+            fn declare(&self, dependencies: &mut Dependencies) {
                 $($argument::declare(dependencies);)*
             }
 
@@ -137,7 +140,7 @@ macro_rules! factories {
         {
             type Service = T;
 
-            fn declare(dependencies: &mut Dependencies) {
+            fn declare(&self, dependencies: &mut Dependencies) {
                 $($argument::declare(dependencies);)*
             }
 
@@ -161,7 +164,7 @@ macro_rules! factories {
         {
             type Service = T;
 
-            fn declare(dependencies: &mut Dependencies) {
+            fn declare(&self, dependencies: &mut Dependencies) {
                 $($argument::declare(dependencies);)*
             }
 

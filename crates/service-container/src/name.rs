@@ -200,7 +200,7 @@ fn without_modules(type_name: &str) -> String {
     let mut word = String::new();
     let mut rest = type_name.chars().peekable();
     while let Some(character) = rest.next() {
-        if character.is_alphanumeric() || character == '_' {
+        if character.is_alphanumeric() || "_{}".contains(character) {
             word.push(character);
         } else if character == ':' && rest.peek() == Some(&':') {
             rest.next();
@@ -232,6 +232,7 @@ mod tests {
     #[test]
     fn short_names_drop_modules_inside_generics_too() {
         assert_eq!(without_modules("a::b::C<d::E, dyn f::G>"), "C<E, dyn G>");
+        assert_eq!(without_modules("a::main::{{closure}}::B"), "B");
         assert_eq!(without_modules("u32"), "u32");
         assert_eq!(ServiceName::named::<String>("x").short(), "String[x]");
     }

@@ -139,7 +139,7 @@ impl Registered {
 impl Source {
     pub(crate) fn factory<Args, F: Factory<Args>>(factory: F) -> (Self, Dependencies) {
         let mut dependencies = Dependencies::default();
-        F::declare(&mut dependencies);
+        factory.declare(&mut dependencies);
         let factory = Arc::new(factory);
         let erased = move |resolver| {
             let preparation = Arc::clone(&factory).prepare(resolver);

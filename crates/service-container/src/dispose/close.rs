@@ -54,7 +54,8 @@ pub(crate) fn close(scope: &Arc<Inner>, options: DisposeOptions) -> Disposal {
         } else {
             let (tell, told) = tokio::sync::oneshot::channel();
             work = Some((children, tell));
-            let lost = DisposeReport::new(scope.name.clone());
+            let mut lost = DisposeReport::new(scope.name.clone());
+            lost.interrupted = true;
             let report = async move { told.await.unwrap_or(lost) };
             Disposal::Running((Box::pin(report) as ReportFuture).shared())
         };
@@ -94,10 +95,10 @@ async fn wind_down(
     options: DisposeOptions,
 ) -> DisposeReport {
     let started = Instant::now();
-    let deadline = started + options.deadline;
+    let deadline = after(started, options.deadline);
     let mut report = DisposeReport::new(scope.name.clone());
 
-    let patience = deadline.min(started + options.task_timeout);
+    let patience = deadline.min(after(started, options.task_timeout));
     if let Some(tasks) = scope.tasks_used() {
         tasks.close();
         let _ = tokio::time::timeout_at(patience, tasks.wait()).await;

@@ -23,6 +23,8 @@ pub struct DisposeReport {
     pub unfinished_tasks: usize,
     /// Services whose creation was given up because it was still running when waiting ended.
     pub unfinished_creations: Vec<ServiceName>,
+    /// Whether the runtime shut down before the disposal had ended. Nothing else is known then.
+    pub interrupted: bool,
 }
 
 /// What became of one service.
@@ -70,13 +72,15 @@ impl DisposeReport {
             children: Vec::new(),
             unfinished_tasks: 0,
             unfinished_creations: Vec::new(),
+            interrupted: false,
         }
     }
 
     /// Whether everything ended as it should, in the scopes inside too.
     #[must_use]
     pub fn is_clean(&self) -> bool {
-        self.unfinished_tasks == 0
+        !self.interrupted
+            && self.unfinished_tasks == 0
             && self.unfinished_creations.is_empty()
             && self
                 .services
@@ -114,6 +118,12 @@ impl DisposeReport {
         for child in &self.children {
             child.write_problems(f)?;
         }
+        if self.interrupted {
+            write!(
+                f,
+                "\n  scope `{scope}`: the runtime shut down before the end"
+            )?;
+        }
         if self.unfinished_tasks > 0 {
             write!(
                 f,
@@ -144,6 +154,9 @@ impl DisposeReport {
         for child in &self.children {
             f.write_str("\n")?;
             child.write_at(f, depth + 1)?;
+        }
+        if self.interrupted {
+            write!(f, "\n{:indent$}  the runtime shut down before the end", "")?;
         }
         if self.unfinished_tasks > 0 {
             write!(
