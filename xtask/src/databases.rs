@@ -11,11 +11,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use clap::{Args, Subcommand, ValueEnum};
-use test_servers::{
-    Environment, Kind, MongoOptions, PostgresOptions, Running, Server, StartError, redacted,
-};
+use test_servers::{Environment, Kind, Running, redacted};
 
-use crate::workspace;
+use crate::{servers, workspace};
 
 #[derive(Args)]
 pub(crate) struct Arguments {
@@ -65,16 +63,6 @@ impl Selection {
     }
 }
 
-/// Starts a server with the defaults, or gives the one the environment names.
-pub(crate) fn start(kind: Kind, environment: &Environment) -> Result<Server, StartError> {
-    let server = match kind {
-        Kind::Mongo => MongoOptions::default().start(environment)?,
-        _ => PostgresOptions::default().start(environment)?,
-    };
-    eprintln!("{kind}: {} ({})", redacted(server.url()), server.origin());
-    Ok(server)
-}
-
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let notes = Notes::open(workspace::root().join(".databases"))?;
     match &arguments.command {
@@ -100,7 +88,7 @@ fn up(notes: &Notes, kinds: &[Kind], foreground: bool) -> Result<ExitCode> {
             println!("{}={}", kind.variable(), running.url());
             continue;
         }
-        let server = start(kind, &environment)?;
+        let server = servers::start(kind, &environment)?;
         match server.run_folder() {
             // A URL the user gave may hold a password that is worth something.
             None => println!("{}={}", kind.variable(), redacted(server.url())),
@@ -146,6 +134,8 @@ fn down(notes: &Notes, kinds: &[Kind]) -> Result<ExitCode> {
         }
         notes.remove(kind)?;
     }
+    // Also what other runs left that were killed.
+    test_servers::clean_up(&Environment::from_env()?);
     Ok(ExitCode::SUCCESS)
 }
 

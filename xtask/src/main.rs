@@ -5,7 +5,14 @@
 
 #![allow(clippy::print_stdout, reason = "a command's output is its purpose")]
 
+mod child;
+mod ci;
 mod databases;
+mod demo;
+mod servers;
+mod test;
+mod test_integration;
+mod tidy;
 mod workspace;
 
 use std::process::ExitCode;
@@ -25,13 +32,28 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Format, clippy, rustdoc, tidy, then every test: what a change has to pass.
+    Ci(ci::Arguments),
     /// Start, list and end the database servers on their own.
     Databases(databases::Arguments),
+    /// Run the market-data service under load, on servers started for it.
+    Demo(demo::Arguments),
+    /// Run every test, on servers started for them.
+    Test(test::Arguments),
+    /// Run the suites against real servers.
+    TestIntegration(test_integration::Arguments),
+    /// Check what no compiler checks: which crate uses which, and the rules of the source.
+    Tidy,
 }
 
 fn main() -> ExitCode {
-    let ended = match Arguments::parse().command {
-        Command::Databases(arguments) => databases::run(&arguments),
+    let ended = match &Arguments::parse().command {
+        Command::Ci(arguments) => ci::run(arguments),
+        Command::Databases(arguments) => databases::run(arguments),
+        Command::Demo(arguments) => demo::run(arguments),
+        Command::Test(arguments) => test::run(arguments),
+        Command::TestIntegration(arguments) => test_integration::run(arguments),
+        Command::Tidy => tidy::run(),
     };
     ended.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");

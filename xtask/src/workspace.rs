@@ -1,9 +1,96 @@
-//! Where the workspace is.
+//! The workspace as cargo sees it.
 
+use std::collections::BTreeMap;
+use std::env;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result, ensure};
+use serde::Deserialize;
 
 /// The root of the workspace this command was built from.
 pub(crate) fn root() -> PathBuf {
     let own = Path::new(env!("CARGO_MANIFEST_DIR"));
     own.parent().unwrap_or(own).to_owned()
+}
+
+/// The cargo that runs this command, in the root of the workspace.
+pub(crate) fn cargo() -> Command {
+    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")));
+    command.current_dir(root());
+    command
+}
+
+/// Whether a missing part of the environment is an error, as it is where nobody reads a warning.
+pub(crate) fn is_ci() -> bool {
+    env::var("CI").is_ok_and(|value| !matches!(value.as_str(), "" | "0" | "false"))
+}
+
+/// What `cargo metadata --no-deps` says, as far as these commands look at it.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Metadata {
+    pub(crate) packages: Vec<Package>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct Package {
+    pub(crate) name: String,
+    pub(crate) manifest_path: PathBuf,
+    pub(crate) dependencies: Vec<Dependency>,
+    pub(crate) targets: Vec<Target>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct Dependency {
+    pub(crate) name: String,
+    /// `dev`, `build`, or nothing for a normal one.
+    pub(crate) kind: Option<String>,
+    /// Where it is, for one of this workspace.
+    pub(crate) path: Option<PathBuf>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct Target {
+    pub(crate) name: String,
+    pub(crate) kind: Vec<String>,
+}
+
+impl Metadata {
+    pub(crate) fn read() -> Result<Self> {
+        let output = cargo()
+            .args(["metadata", "--format-version", "1", "--no-deps"])
+            .output()
+            .context("could not run cargo metadata")?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(
+            output.status.success(),
+            "cargo metadata failed: {}",
+            said.trim()
+        );
+        serde_json::from_slice(&output.stdout).context("could not read what cargo metadata says")
+    }
+
+    pub(crate) fn package(&self, name: &str) -> Option<&Package> {
+        self.packages.iter().find(|package| package.name == name)
+    }
+
+    /// The test programs of every package, by package and name.
+    pub(crate) fn tests(&self) -> BTreeMap<&str, Vec<&str>> {
+        self.packages
+            .iter()
+            .map(|package| (package.name.as_str(), package.tests()))
+            .collect()
+    }
+}
+
+impl Package {
+    pub(crate) fn tests(&self) -> Vec<&str> {
+        let is_test = |target: &&Target| target.kind.iter().any(|kind| kind == "test");
+        self.targets
+            .iter()
+            .filter(is_test)
+            .map(|target| target.name.as_str())
+            .collect()
+    }
 }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
-use crate::docker::{Container, docker};
+use crate::docker::{Container, Engine};
 use crate::error::{IoContext as _, IoError, StartError};
 use crate::log::LogEnd;
 use crate::node::{Deadline, Home, Probe};
@@ -48,212 +48,29 @@ impl ContainerServer {
         &self.home.folder
     }
 
-    pub(crate) fn remember(&mut self, url: &str, origin: &str) -> Result<(), IoError> {
-        self.home.remember(url, origin)
+    fn container(&self) -> Container {
+        self.home.record.container.clone().unwrap_or_default()
     }
-}
 
-pub(crate) fn postgres(
-    options: &PostgresOptions,
-    environment: &Environment,
-) -> Result<(ContainerServer, String), StartError> {
-    let password = new_secret()?;
-    let limit = format!("max_connections={}", options.max_connections);
-    let (server, address) = start(
-        Kind::Postgres,
-        environment,
-        5432,
-        &[("POSTGRES_PASSWORD", &password)],
-        |_| {
-            let fixed = [
-                limit.clone(),
-                "fsync=off".to_owned(),
-                "synchronous_commit=off".to_owned(),
-            ];
-            let own = options
-                .settings
-                .iter()
-                .map(|(name, value)| format!("{name}={value}"));
-            let settings = fixed
-                .into_iter()
-                .chain(own)
-                .flat_map(|one| ["-c".to_owned(), one]);
-            (Vec::new(), settings.collect())
-        },
-        options.start_within,
-        postgres::probe,
-    )?;
-    let name = postgres::NAME;
-    Ok((
-        server,
-        format!("postgres://{name}:{password}@{address}/{name}"),
-    ))
-}
-
-/// The image's own set-up creates the first user: from outside the container the server would not
-/// see a local client, whom alone it allows to do so. A member's address must mean the same inside
-/// and outside, so the server listens on the published port's number.
-pub(crate) fn mongo(
-    options: &MongoOptions,
-    environment: &Environment,
-) -> Result<(ContainerServer, String), StartError> {
-    let (password, key) = (new_secret()?, new_secret()?);
-    let variables = [
-        ("MONGO_INITDB_ROOT_USERNAME", mongo::USER),
-        ("MONGO_INITDB_ROOT_PASSWORD", password.as_str()),
-        ("MONGO_KEY", key.as_str()),
-    ];
-    let (server, address) = start(
-        Kind::Mongo,
-        environment,
-        0,
-        &variables,
-        |port| {
-            let script = "umask 077; printf %s \"$MONGO_KEY\" > /tmp/key; chown mongodb /tmp/key; \
-                          exec docker-entrypoint.sh mongod \"$@\"";
-            let port = port.to_string();
-            let mut arguments: Vec<String> =
-                ["-c", script, "mongod", "--bind_ip_all", "--port", &port]
-                    .into_iter()
-                    .chain(["--keyFile", "/tmp/key", "--replSet", mongo::REPLICA_SET])
-                    .chain(["--wiredTigerCacheSizeGB", "0.25", "--oplogSize", "256"])
-                    .map(str::to_owned)
-                    .collect();
-            for (name, value) in &options.parameters {
-                arguments.extend(["--setParameter".to_owned(), format!("{name}={value}")]);
+    fn wait_until_ready(
+        &self,
+        address: SocketAddr,
+        deadline: Deadline,
+        probe: fn(SocketAddr) -> Probe,
+    ) -> Result<(), StartError> {
+        let container = self.container();
+        loop {
+            let Probe::NotYet(last) = probe(address) else {
+                return Ok(());
+            };
+            let running = container.is_running();
+            if running && !deadline.passed() {
+                thread::sleep(POLL * 10);
+                continue;
             }
-            (
-                vec!["--entrypoint".to_owned(), "bash".to_owned()],
-                arguments,
-            )
-        },
-        options.start_within,
-        mongo::answers,
-    )?;
-    let initiate = format!(
-        "db.getSiblingDB('admin').auth('{user}', process.env.MONGO_INITDB_ROOT_PASSWORD); \
-         rs.initiate({{_id: '{set}', members: [{{_id: 0, host: '{address}'}}]}})",
-        user = mongo::USER,
-        set = mongo::REPLICA_SET,
-    );
-    let container = server
-        .home
-        .record
-        .container
-        .as_ref()
-        .map_or("", |one| one.name.as_str());
-    let port = address.port().to_string();
-    let arguments = [
-        "exec", container, "mongosh", "--quiet", "--port", &port, "--eval", &initiate,
-    ];
-    docker(&arguments, &[], Duration::from_secs(30)).map_err(|answer| StartError::Refused {
-        kind: Kind::Mongo,
-        step: "the replica set",
-        answer,
-    })?;
-    wait_until_ready(
-        &server,
-        address,
-        Deadline::after(options.start_within),
-        mongo::writable,
-    )?;
-    Ok((server, mongo::url(address, &password)))
-}
-
-fn new_secret() -> Result<String, IoError> {
-    secret::password().context("read", Path::new("/dev/urandom"))
-}
-
-/// Runs the image with its port published. `inside` is the port in the container, 0 for the same
-/// number as outside; `extra` gives, for that number, the client's and the image's arguments.
-fn start(
-    kind: Kind,
-    environment: &Environment,
-    inside: u16,
-    variables: &[(&str, &str)],
-    extra: impl Fn(u16) -> (Vec<String>, Vec<String>),
-    within: Duration,
-    probe: fn(SocketAddr) -> Probe,
-) -> Result<(ContainerServer, SocketAddr), StartError> {
-    let mut home = Home::new(kind, environment)?;
-    let run = home
-        .folder
-        .file_name()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned();
-    let container = Container {
-        name: format!("elastic-pools-{}-{run}", kind.slug()),
-    };
-    home.record.container = Some(container.clone());
-    home.save()?;
-    home.ward.adopt_container(container.clone());
-    eprintln!("starting {kind} from the Docker image {}", image(kind));
-    let server = ContainerServer { home };
-    let mut last = String::new();
-    for _ in 0..port::ATTEMPTS {
-        let port = port::free().context("find a free port on", Path::new("127.0.0.1"))?;
-        let (client, server_arguments) = extra(port);
-        let publish = format!(
-            "127.0.0.1:{port}:{}",
-            if inside == 0 { port } else { inside }
-        );
-        let mut arguments = vec![
-            "run",
-            "--detach",
-            "--name",
-            &container.name,
-            "--label",
-            "elastic-pools=test-server",
-        ];
-        arguments.extend(["--publish", &publish]);
-        arguments.extend(variables.iter().flat_map(|(name, _)| ["--env", name]));
-        arguments.extend(client.iter().map(String::as_str));
-        arguments.push(image(kind));
-        arguments.extend(server_arguments.iter().map(String::as_str));
-        match docker(&arguments, variables, PULL) {
-            Ok(_) => {
-                let address = (Ipv4Addr::LOCALHOST, port).into();
-                wait_until_ready(&server, address, Deadline::after(within), probe)?;
-                return Ok((server, address));
-            }
-            Err(said) if said.contains("already") => {
-                container.remove();
-                last = said;
-            }
-            Err(answer) => {
-                return Err(StartError::Refused {
-                    kind,
-                    step: "the container",
-                    answer,
-                });
-            }
-        }
-    }
-    Err(StartError::Refused {
-        kind,
-        step: "the container",
-        answer: last,
-    })
-}
-
-fn wait_until_ready(
-    server: &ContainerServer,
-    address: SocketAddr,
-    deadline: Deadline,
-    probe: fn(SocketAddr) -> Probe,
-) -> Result<(), StartError> {
-    loop {
-        let Probe::NotYet(last) = probe(address) else {
-            return Ok(());
-        };
-        let container = server.home.record.container.clone().unwrap_or_default();
-        let running = container.is_running();
-        if !running || deadline.passed() {
-            let log = server.home.folder.join("container.log");
+            let log = self.folder().join("container.log");
             let _ = fs::write(&log, container.log_tail());
-            let log = LogEnd::of(log);
-            let (program, step) = (container.name, "start");
+            let (program, step, log) = (container.name, "start", LogEnd::of(log));
             let status = "the container is not running".to_owned();
             return Err(if running {
                 StartError::Deadline {
@@ -272,6 +89,311 @@ fn wait_until_ready(
                 }
             });
         }
-        thread::sleep(POLL * 10);
+    }
+
+    pub(crate) fn remember(&mut self, url: &str, origin: &str) -> Result<(), IoError> {
+        self.home.remember(url, origin)
+    }
+}
+
+pub(crate) fn postgres(
+    options: &PostgresOptions,
+    environment: &Environment,
+    engine: &Engine,
+) -> Result<(ContainerServer, String), StartError> {
+    let password = new_secret()?;
+    let limit = format!("max_connections={}", options.max_connections);
+    let recipe = Recipe {
+        kind: Kind::Postgres,
+        inside: Some(5432),
+        variables: &[("POSTGRES_PASSWORD", &password)],
+        client: &[],
+        server: &|_| {
+            let fixed = [
+                limit.clone(),
+                "fsync=off".to_owned(),
+                "synchronous_commit=off".to_owned(),
+            ];
+            let own = options
+                .settings
+                .iter()
+                .map(|(name, value)| format!("{name}={value}"));
+            fixed
+                .into_iter()
+                .chain(own)
+                .flat_map(|one| ["-c".to_owned(), one])
+                .collect()
+        },
+        within: options.start_within,
+        probe: postgres::probe,
+    };
+    let (server, address) = recipe.start(environment, engine)?;
+    let name = postgres::NAME;
+    Ok((
+        server,
+        format!("postgres://{name}:{password}@{address}/{name}"),
+    ))
+}
+
+/// The image's own set-up creates the first user: from outside the container the server would not
+/// see a local client, whom alone it allows to do so. A member's address must mean the same inside
+/// and outside, so the server listens on the published port's number.
+pub(crate) fn mongo(
+    options: &MongoOptions,
+    environment: &Environment,
+    engine: &Engine,
+) -> Result<(ContainerServer, String), StartError> {
+    let (password, key) = (new_secret()?, new_secret()?);
+    let recipe = Recipe {
+        kind: Kind::Mongo,
+        inside: None,
+        variables: &[
+            ("MONGO_INITDB_ROOT_USERNAME", mongo::USER),
+            ("MONGO_INITDB_ROOT_PASSWORD", &password),
+            ("MONGO_KEY", &key),
+        ],
+        client: &["--entrypoint", "bash"],
+        server: &|port| {
+            let script = "umask 077; printf %s \"$MONGO_KEY\" > /tmp/key; \
+                          chown mongodb /tmp/key; exec docker-entrypoint.sh mongod \"$@\"";
+            let port = port.to_string();
+            let fixed = ["-c", script, "mongod", "--bind_ip_all", "--port", &port];
+            let more = ["--keyFile", "/tmp/key", "--replSet", mongo::REPLICA_SET];
+            let small = ["--wiredTigerCacheSizeGB", "0.25", "--oplogSize", "256"];
+            let own = options
+                .parameters
+                .iter()
+                .map(|(name, value)| format!("{name}={value}"));
+            [&fixed[..], &more, &small]
+                .concat()
+                .into_iter()
+                .map(str::to_owned)
+                .chain(own.flat_map(|one| ["--setParameter".to_owned(), one]))
+                .collect()
+        },
+        within: options.start_within,
+        probe: mongo::answers,
+    };
+    let (server, address) = recipe.start(environment, engine)?;
+    let initiate = format!(
+        "db.getSiblingDB('admin').auth('{user}', process.env.MONGO_INITDB_ROOT_PASSWORD); \
+         rs.initiate({{_id: '{set}', members: [{{_id: 0, host: '{address}'}}]}})",
+        user = mongo::USER,
+        set = mongo::REPLICA_SET,
+    );
+    let port = address.port().to_string();
+    let name = server.container().name;
+    let arguments = [
+        "exec", &name, "mongosh", "--quiet", "--port", &port, "--eval", &initiate,
+    ];
+    let refused = |answer| StartError::Refused {
+        kind: Kind::Mongo,
+        step: "the replica set",
+        answer,
+    };
+    engine
+        .ask(&arguments, Duration::from_secs(30))
+        .map_err(refused)?;
+    server.wait_until_ready(
+        address,
+        Deadline::after(options.start_within),
+        mongo::writable,
+    )?;
+    Ok((server, mongo::url(address, &password)))
+}
+
+fn new_secret() -> Result<String, IoError> {
+    secret::password().context("read", Path::new("/dev/urandom"))
+}
+
+/// How to run an image.
+struct Recipe<'a> {
+    kind: Kind,
+    /// The server's port in the container; none when it is the published port's number.
+    inside: Option<u16>,
+    variables: &'a [(&'a str, &'a str)],
+    /// What is added to the client's arguments.
+    client: &'a [&'a str],
+    /// The server's arguments, given the published port.
+    server: &'a dyn Fn(u16) -> Vec<String>,
+    within: Duration,
+    probe: fn(SocketAddr) -> Probe,
+}
+
+impl Recipe<'_> {
+    fn start(
+        &self,
+        environment: &Environment,
+        engine: &Engine,
+    ) -> Result<(ContainerServer, SocketAddr), StartError> {
+        let mut home = Home::new(self.kind, environment)?;
+        let container = Container::new(engine.clone(), self.kind.slug(), &home.folder);
+        home.record.container = Some(container.clone());
+        home.save()?;
+        home.ward.adopt_container(container.clone());
+        let server = ContainerServer { home };
+        let mut last = String::new();
+        for _ in 0..port::ATTEMPTS {
+            let port = port::free().context("find a free port on", Path::new("127.0.0.1"))?;
+            match self.run(&server, &container, port) {
+                Ok(_) => {
+                    let address = (Ipv4Addr::LOCALHOST, port).into();
+                    server.wait_until_ready(address, Deadline::after(self.within), self.probe)?;
+                    return Ok((server, address));
+                }
+                Err(said) => {
+                    let port_was_taken = said.contains("already");
+                    last = said;
+                    if !port_was_taken {
+                        break;
+                    }
+                    container.remove();
+                }
+            }
+        }
+        Err(StartError::Refused {
+            kind: self.kind,
+            step: "the container",
+            answer: last,
+        })
+    }
+
+    fn run(
+        &self,
+        server: &ContainerServer,
+        container: &Container,
+        port: u16,
+    ) -> Result<String, String> {
+        let publish = format!("127.0.0.1:{port}:{}", self.inside.unwrap_or(port));
+        let mut arguments = vec!["run", "--detach", "--name", &container.name];
+        arguments.extend([
+            "--label",
+            "elastic-pools=test-server",
+            "--publish",
+            &publish,
+        ]);
+        arguments.extend(self.variables.iter().flat_map(|(name, _)| ["--env", name]));
+        arguments.extend(self.client);
+        arguments.push(image(self.kind));
+        let own = (self.server)(port);
+        arguments.extend(own.iter().map(String::as_str));
+        container
+            .engine
+            .work(&server.home.ward, &arguments, self.variables, PULL)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read as _, Write as _};
+    use std::net::TcpListener;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    /// A folder with a `docker` that writes down what it is asked and says what an engine says.
+    struct FakeDocker(PathBuf);
+
+    impl FakeDocker {
+        fn new(name: &str) -> Self {
+            let folder =
+                std::env::temp_dir().join(format!("test-servers-{name}-{}", std::process::id()));
+            fs::create_dir_all(&folder).unwrap();
+            let script = "#!/bin/sh\n\
+                cd \"$(dirname \"$0\")\"\n\
+                echo \"$@\" >> asked\n\
+                case $1 in\n\
+                info) echo 28.0 ;;\n\
+                run) [ -e taken ] && rm taken && echo 'port is already allocated' >&2 && exit 125\n\
+                     echo \"password is $POSTGRES_PASSWORD\" >> asked; echo id ;;\n\
+                inspect) cat running ;;\n\
+                logs) echo 'last words' ;;\n\
+                esac\n";
+            let client = folder.join("docker");
+            fs::write(&client, script).unwrap();
+            fs::set_permissions(&client, fs::Permissions::from_mode(0o755)).unwrap();
+            fs::write(folder.join("running"), "true").unwrap();
+            Self(folder)
+        }
+
+        fn environment(&self) -> Environment {
+            Environment::for_tests(&self.0).only_from(crate::Source::Docker)
+        }
+
+        fn asked(&self) -> Vec<String> {
+            let asked = fs::read_to_string(self.0.join("asked")).unwrap_or_default();
+            asked.lines().map(str::to_owned).collect()
+        }
+
+        /// Answers one start-up message on the port that `run` was told to publish.
+        fn serve(&self) -> thread::JoinHandle<()> {
+            let asked = self.0.join("asked");
+            thread::spawn(move || {
+                let port: u16 = loop {
+                    let text = fs::read_to_string(&asked).unwrap_or_default();
+                    let run = text.lines().find(|line| line.starts_with("run"));
+                    match run.and_then(|run| run.split("127.0.0.1:").nth(1)?.split(':').next()) {
+                        Some(port) => break port.parse().unwrap(),
+                        None => thread::sleep(POLL),
+                    }
+                };
+                let (mut stream, _) = TcpListener::bind(("127.0.0.1", port))
+                    .unwrap()
+                    .accept()
+                    .unwrap();
+                let _ = stream.read(&mut [0; 512]).unwrap();
+                stream.write_all(b"R\0\0\0\x08\0\0\0\0").unwrap();
+            })
+        }
+    }
+
+    impl Drop for FakeDocker {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    #[test]
+    fn a_container_publishes_one_loopback_port_and_is_removed_with_its_volumes() {
+        let docker = FakeDocker::new("container");
+        let answering = docker.serve();
+        let server = PostgresOptions::default()
+            .start(&docker.environment())
+            .unwrap();
+        answering.join().unwrap();
+        let password = server.url().split([':', '@']).nth(2).unwrap().to_owned();
+        drop(server);
+
+        let asked = docker.asked();
+        let run = asked.iter().find(|line| line.starts_with("run ")).unwrap();
+        let expected = "--label elastic-pools=test-server --publish 127.0.0.1:";
+        assert!(run.contains(expected), "{run}");
+        assert!(run.contains(":5432 --env POSTGRES_PASSWORD postgres:16 -c max_connections=200"));
+        assert!(
+            !run.contains(&password),
+            "a command line is no place for a password"
+        );
+        assert!(asked.contains(&format!("password is {password}")));
+        let removed = asked.last().unwrap();
+        assert!(
+            removed.starts_with("rm --force --volumes elastic-pools-postgres-run-"),
+            "{removed}"
+        );
+    }
+
+    #[test]
+    fn a_container_that_ended_is_reported_with_its_last_words() {
+        let docker = FakeDocker::new("ended");
+        fs::write(docker.0.join("taken"), "").unwrap();
+        fs::write(docker.0.join("running"), "false").unwrap();
+        let error = PostgresOptions::default()
+            .start(&docker.environment())
+            .unwrap_err();
+        assert!(error.to_string().contains("last words"), "{error}");
+        let runs = docker
+            .asked()
+            .iter()
+            .filter(|line| line.starts_with("run "))
+            .count();
+        assert_eq!(runs, 2, "a taken port is tried again with another one");
     }
 }

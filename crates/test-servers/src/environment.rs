@@ -157,6 +157,15 @@ impl Environment {
         })
     }
 
+    /// An environment in which `folder` is all there is: the search path and the place for runs.
+    #[cfg(test)]
+    pub(crate) fn for_tests(folder: &Path) -> Self {
+        let found = Self::from_lookup(|name| (name == "PATH").then(|| folder.into()));
+        found
+            .unwrap_or_else(|error| panic!("{error}"))
+            .run_in(folder.join("runs"))
+    }
+
     /// Forgets `POSTGRES_URL` and `MONGODB_URL`, for a suite that stops and restarts its server and
     /// so needs one of its own.
     #[must_use]

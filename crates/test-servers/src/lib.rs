@@ -72,6 +72,13 @@ pub use postgres::PostgresOptions;
 pub use running::Running;
 pub use server::{Origin, Server};
 
+/// Ends the servers and removes the folders of runs that were killed before they could do so.
+///
+/// Every start does this first; a command that is to leave a clean machine calls it as well.
+pub fn clean_up(environment: &Environment) {
+    runs::sweep(environment.runtime_root());
+}
+
 /// Replaces the password in a database URL by `***`, for messages.
 #[must_use]
 pub fn redacted(url: &str) -> String {

@@ -64,8 +64,8 @@ impl MongoOptions {
                 let (node, url) = self.start_process(environment, programs)?;
                 Ok((node.into(), url))
             }
-            Found::Docker => {
-                let (server, url) = container::mongo(self, environment)?;
+            Found::Docker(engine) => {
+                let (server, url) = container::mongo(self, environment, engine)?;
                 Ok((server.into(), url))
             }
         })

@@ -345,3 +345,115 @@ pub(crate) fn clean_environment(command: &mut Command) {
     }
     command.env("LC_ALL", "C");
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    fn launch(script: &str, probe: fn(SocketAddr) -> Probe) -> Launch {
+        Launch {
+            program: "/bin/sh".into(),
+            arguments: ["-c", script].map(Into::into).to_vec(),
+            user: None,
+            port_argument: |port| vec![port.to_string().into()],
+            probe,
+        }
+    }
+
+    struct Scratch(PathBuf);
+
+    impl Scratch {
+        fn new(name: &str) -> Self {
+            let folder =
+                std::env::temp_dir().join(format!("test-servers-{name}-{}", std::process::id()));
+            fs::create_dir_all(&folder).unwrap();
+            Self(folder)
+        }
+
+        fn home(&self) -> Home {
+            Home::new(Kind::Mongo, &Environment::for_tests(&self.0)).unwrap()
+        }
+    }
+
+    impl Drop for Scratch {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    /// Answers late, as a server would that first has to find its port taken.
+    fn late(_: SocketAddr) -> Probe {
+        thread::sleep(Duration::from_millis(300));
+        Probe::Ready
+    }
+
+    fn never(_: SocketAddr) -> Probe {
+        Probe::NotYet("still starting".to_owned())
+    }
+
+    #[test]
+    fn a_taken_port_is_replaced_by_another() {
+        let scratch = Scratch::new("taken");
+        let script = "[ $0 = 1 ] && { echo 'bind: Address already in use'; exit 1; }; sleep 600";
+        let mut ports = [1, 1, 2].into_iter();
+        let node = Node::start_on(
+            scratch.home(),
+            launch(script, late),
+            Deadline::after(Duration::from_secs(20)),
+            || Ok(ports.next().unwrap()),
+        )
+        .unwrap();
+        assert_eq!(node.address().port(), 2);
+        let process = node.process().unwrap().clone();
+        assert!(process.is_alive());
+        drop(node);
+        assert!(!process.is_alive());
+        assert!(!scratch.0.join("runs").exists());
+    }
+
+    #[track_caller]
+    fn check_failure(script: &str, within: Duration, expected: &[&str]) {
+        let scratch = Scratch::new(&format!("failure-{}", within.as_millis()));
+        let launch = launch(script, never);
+        let error = Node::start(scratch.home(), launch, Deadline::after(within)).unwrap_err();
+        let said = error.to_string();
+        for part in expected {
+            assert!(said.contains(part), "{said:?} does not contain {part:?}");
+        }
+        assert!(
+            !scratch.0.join("runs").exists(),
+            "nothing is left of a failed start"
+        );
+    }
+
+    #[test]
+    fn a_failed_start_shows_the_end_of_the_log() {
+        let expected = [
+            "/bin/sh ended during start",
+            "exit status: 3",
+            "server.log",
+            "no such file",
+        ];
+        check_failure(
+            "echo no such file; exit 3",
+            Duration::from_secs(20),
+            &expected,
+        );
+    }
+
+    #[test]
+    fn a_start_that_takes_too_long_says_what_was_answered_last() {
+        let expected = [
+            "did not finish start within 0 s",
+            "still starting",
+            "server.log",
+            "working",
+        ];
+        check_failure(
+            "echo working; sleep 600",
+            Duration::from_millis(400),
+            &expected,
+        );
+    }
+}

@@ -72,8 +72,8 @@ impl PostgresOptions {
                 let (node, url) = self.start_process(environment, programs)?;
                 Ok((node.into(), url))
             }
-            Found::Docker => {
-                let (server, url) = container::postgres(self, environment)?;
+            Found::Docker(engine) => {
+                let (server, url) = container::postgres(self, environment, engine)?;
                 Ok((server.into(), url))
             }
         })

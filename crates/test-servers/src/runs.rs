@@ -156,7 +156,7 @@ fn make_root(root: &Path) -> Result<(), IoError> {
     }
 }
 
-/// Cleans up after runs that ended without doing so themselves.
+/// Ends the servers and removes the folders of runs that ended without doing so themselves.
 pub(crate) fn sweep(root: &Path) {
     let Ok(entries) = fs::read_dir(root) else {
         return;
@@ -260,10 +260,9 @@ mod tests {
     }
 
     fn sleeper() -> (std::process::Child, Identity) {
-        let child = std::process::Command::new("sleep")
-            .arg("600")
-            .spawn()
-            .unwrap();
+        use std::os::unix::process::CommandExt as _;
+        let mut command = std::process::Command::new("sleep");
+        let child = command.arg("600").process_group(0).spawn().unwrap();
         let identity = Identity::of(child.id()).unwrap();
         (child, identity)
     }

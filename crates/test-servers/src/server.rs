@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use crate::container::{ContainerServer, image};
-use crate::docker::engine_answers;
+use crate::docker::Engine;
 use crate::error::{FetchError, IoError, StartError};
 use crate::machine::{self, Programs};
 use crate::node::Node;
@@ -86,9 +86,9 @@ pub struct Server {
 
 /// A source that can start a server.
 #[derive(Debug)]
-pub(crate) enum Found<'a> {
-    Programs(&'a Programs),
-    Docker,
+pub(crate) enum Found {
+    Programs(Programs),
+    Docker(Engine),
 }
 
 impl Server {
@@ -97,7 +97,7 @@ impl Server {
     pub(crate) fn first_of(
         kind: Kind,
         environment: &Environment,
-        start: impl Fn(Found<'_>) -> Result<(Backing, String), StartError>,
+        start: impl Fn(&Found) -> Result<(Backing, String), StartError>,
     ) -> Result<Self, StartError> {
         if let Some(url) = environment.given(kind) {
             given::check(kind, url)?;
@@ -119,9 +119,8 @@ impl Server {
         let mut tried = Vec::new();
         for source in environment.sources() {
             match look(kind, source, environment, user.as_ref()) {
-                Ok((origin, programs)) => {
-                    let found = programs.as_ref().map_or(Found::Docker, Found::Programs);
-                    let (backing, url) = start(found)?;
+                Ok((origin, found)) => {
+                    let (backing, url) = start(&found)?;
                     let mut server = Self {
                         kind,
                         url,
@@ -206,24 +205,27 @@ enum NotHere {
     Broken(StartError),
 }
 
-/// What `source` has; no programs means a container engine.
+/// What `source` has.
 fn look(
     kind: Kind,
     source: Source,
     environment: &Environment,
     user: Option<&Unprivileged>,
-) -> Result<(Origin, Option<Programs>), NotHere> {
+) -> Result<(Origin, Found), NotHere> {
     match source {
         Source::Machine => {
             let programs =
                 machine::find(kind, &environment.search_path(), user).map_err(NotHere::Because)?;
             let (version, folder) = (programs.version.clone(), programs.folder.clone());
-            Ok((Origin::Machine { version, folder }, Some(programs)))
+            Ok((
+                Origin::Machine { version, folder },
+                Found::Programs(programs),
+            ))
         }
         Source::Package => match Package::of(kind).programs(environment, user) {
             Ok(programs) => {
                 let version = programs.version.clone();
-                Ok((Origin::Package { version }, Some(programs)))
+                Ok((Origin::Package { version }, Found::Programs(programs)))
             }
             Err(
                 error @ (FetchError::Platform { .. }
@@ -233,12 +235,12 @@ fn look(
             Err(source) => Err(NotHere::Broken(StartError::Fetch { kind, source })),
         },
         Source::Docker => {
-            engine_answers().map_err(NotHere::Because)?;
+            let engine = Engine::find(&environment.search_path()).map_err(NotHere::Because)?;
             Ok((
                 Origin::Docker {
                     image: image(kind).to_owned(),
                 },
-                None,
+                Found::Docker(engine),
             ))
         }
     }

@@ -1,0 +1,68 @@
+//! `cargo xtask demo`: the market-data service under a load that rises and falls, on servers that
+//! start and end with it.
+
+use std::path::{PathBuf, absolute};
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result, ensure};
+use clap::Args;
+use test_servers::Kind;
+
+use crate::workspace::{self, Metadata};
+use crate::{child, servers};
+
+const PACKAGE: &str = "market-data";
+
+#[derive(Args)]
+pub(crate) struct Arguments {
+    /// How long the load lasts.
+    #[arg(long)]
+    seconds: Option<u32>,
+    /// Without the live table.
+    #[arg(long)]
+    headless: bool,
+    /// Write the results to this file as well.
+    #[arg(long)]
+    json: Option<PathBuf>,
+}
+
+impl Arguments {
+    fn pass_on(&self) -> Result<Vec<String>> {
+        let mut passed = Vec::new();
+        if let Some(seconds) = self.seconds {
+            passed.extend(["--seconds".to_owned(), seconds.to_string()]);
+        }
+        if self.headless {
+            passed.push("--headless".to_owned());
+        }
+        if let Some(file) = &self.json {
+            // Meant as seen from here; the service runs in the workspace's root.
+            let file = absolute(file).context("could not make --json absolute")?;
+            let file = file.to_str().context("--json is not UTF-8")?;
+            passed.extend(["--json".to_owned(), file.to_owned()]);
+        }
+        Ok(passed)
+    }
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let metadata = Metadata::read()?;
+    ensure!(
+        metadata.package(PACKAGE).is_some(),
+        "the workspace has no package {PACKAGE}; it belongs in examples/market-data"
+    );
+    let passed = arguments.pass_on()?;
+    // Built before the servers start: they need not wait for the compiler.
+    let mut build = workspace::cargo();
+    build.args(["build", "--release", "--package", PACKAGE]);
+    if let Some(failed) = child::succeed(&mut build)? {
+        return Ok(failed);
+    }
+    let servers = servers::all(&Kind::ALL)?;
+    let mut service = workspace::cargo();
+    service
+        .args(["run", "--quiet", "--release", "--package", PACKAGE, "--"])
+        .args(passed);
+    servers::tell(&mut service, &servers);
+    child::run(&mut service).map(ExitCode::from)
+}

@@ -1,0 +1,129 @@
+//! `cargo xtask tidy`: what no compiler checks.
+//!
+//! Each rule is a function from text to [`Problem`]s, so that it can be tried on a small string;
+//! this file reads the workspace and asks every rule.
+
+mod arrows;
+mod changelog;
+mod dependencies;
+mod lexer;
+mod manifest;
+mod source;
+
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result};
+
+use crate::workspace::{self, Metadata};
+
+/// A place at which a rule does not hold.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Problem {
+    file: String,
+    line: usize,
+    rule: String,
+}
+
+impl Problem {
+    fn new(file: &str, line: usize, rule: impl Into<String>) -> Self {
+        Self {
+            file: file.to_owned(),
+            line,
+            rule: rule.into(),
+        }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}: {}", self.file, self.line, self.rule)
+    }
+}
+
+/// A file of the workspace: its path from the root, with `/`, and its text.
+struct File {
+    path: String,
+    text: String,
+}
+
+pub(crate) fn run() -> Result<ExitCode> {
+    Ok(if check()? {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// Prints every problem; true when there is none.
+pub(crate) fn check() -> Result<bool> {
+    let root = workspace::root();
+    let metadata = Metadata::read()?;
+    let read = |path: &Path| -> Result<File> {
+        let text = fs::read_to_string(path)
+            .with_context(|| format!("could not read {}", path.display()))?;
+        let relative = path.strip_prefix(&root).unwrap_or(path);
+        Ok(File {
+            path: relative.to_string_lossy().into_owned(),
+            text,
+        })
+    };
+
+    let mut problems = manifest::check_root(&read(&root.join("Cargo.toml"))?);
+    let known = dependencies::listed(&read(&root.join("docs/dependencies.md"))?.text);
+    for package in &metadata.packages {
+        let file = read(&package.manifest_path)?;
+        problems.extend(manifest::check_member(&file));
+        problems.extend(arrows::check(package, &file));
+        problems.extend(dependencies::check(package, &file, &known));
+    }
+    let mut sources = Vec::new();
+    for folder in ["benches", "crates", "examples", "tests", "xtask"] {
+        collect(&root.join(folder), &mut sources)?;
+    }
+    for path in &sources {
+        problems.extend(source::check(&read(path)?));
+    }
+    let changelog = root.join("CHANGELOG.md");
+    if changelog.exists() {
+        let packages: Vec<&str> = metadata
+            .packages
+            .iter()
+            .map(|package| package.name.as_str())
+            .collect();
+        problems.extend(changelog::check(&read(&changelog)?, &packages));
+    }
+
+    problems.sort();
+    for problem in &problems {
+        println!("{problem}");
+    }
+    eprintln!(
+        "tidy: {} packages, {} source files, {} problem(s)",
+        metadata.packages.len(),
+        sources.len(),
+        problems.len()
+    );
+    Ok(problems.is_empty())
+}
+
+/// Every Rust file below `folder`, without what cargo builds there.
+fn collect(folder: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
+    if !folder.is_dir() {
+        return Ok(());
+    }
+    let read = || format!("could not read {}", folder.display());
+    for entry in fs::read_dir(folder).with_context(read)? {
+        let path = entry.with_context(read)?.path();
+        if path.is_dir() {
+            if path.file_name().is_none_or(|name| name != "target") {
+                collect(&path, found)?;
+            }
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+    Ok(())
+}

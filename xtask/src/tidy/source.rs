@@ -1,0 +1,142 @@
+//! The rules of Rust files.
+
+use crate::tidy::lexer::code_lines;
+use crate::tidy::{File, Problem};
+
+/// A file holds one concept; one that is longer holds two.
+const LONGEST: usize = 600;
+
+/// What a `static` may not hold: one service could not have two of it, nor a test its own.
+const NOT_GLOBAL: &[&str] = &["Pool", "Client", "Container", "Config"];
+
+/// What stands for work that is not done.
+const UNFINISHED: &[&str] = &["todo!", "unimplemented!", "#[ignore"];
+
+pub(crate) fn check(file: &File) -> Vec<Problem> {
+    let code = code_lines(&file.text);
+    let mut problems = Vec::new();
+    for (at, line) in code.iter().enumerate() {
+        for token in UNFINISHED.iter().filter(|token| contains(line, token)) {
+            let rule = format!("nothing is left for later: no {token}");
+            problems.push(Problem::new(&file.path, at + 1, rule));
+        }
+        if file.path.starts_with("crates/")
+            && let Some(held) = static_holds(&code[at..])
+        {
+            let rule =
+                format!("no static holds a pool, a client, a container or configuration ({held})");
+            problems.push(Problem::new(&file.path, at + 1, rule));
+        }
+    }
+    let lines = file.text.lines().count();
+    if lines > LONGEST && is_source(&file.path) {
+        let rule = format!("a source file has at most {LONGEST} lines, and this one has {lines}");
+        problems.push(Problem::new(&file.path, lines, rule));
+    }
+    problems
+}
+
+fn is_source(path: &str) -> bool {
+    let mut parts = path.split('/');
+    match parts.next() {
+        Some("crates") => parts.nth(1) == Some("src"),
+        Some("xtask") => parts.next() == Some("src"),
+        _ => false,
+    }
+}
+
+/// Whether `token` occurs as a word of its own.
+fn contains(line: &str, token: &str) -> bool {
+    line.match_indices(token).any(|(at, _)| {
+        let before = line[..at].chars().next_back();
+        !before.is_some_and(|c| c.is_alphanumeric() || c == '_')
+    })
+}
+
+/// What the `static` item that begins on the first of `lines` holds, if it may not.
+fn static_holds(lines: &[String]) -> Option<String> {
+    let line = lines.first()?;
+    let (start, _) = line.match_indices("static ").find(|(at, _)| {
+        // `&'static str` is a lifetime.
+        let before = line[..*at].chars().next_back();
+        !before.is_some_and(|c| c.is_alphanumeric() || c == '_' || c == '\'')
+    })?;
+    // The type may go on below; the value begins after `=`.
+    let item: String = std::iter::once(&line[start..])
+        .chain(lines[1..].iter().map(String::as_str).take(5))
+        .collect::<Vec<_>>()
+        .join(" ");
+    let declaration = item.split(['=', ';']).next()?;
+    let words = declaration.split(|c: char| !c.is_alphanumeric() && c != '_');
+    let held = words
+        .skip(2)
+        .find(|word| NOT_GLOBAL.iter().any(|part| word.contains(part)));
+    held.map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check_in(path: &str, text: &str, expected: &[(usize, &str)]) {
+        let found = check(&File {
+            path: path.to_owned(),
+            text: text.to_owned(),
+        });
+        assert_eq!(found.len(), expected.len(), "{found:?}");
+        for (problem, (line, part)) in found.iter().zip(expected) {
+            assert_eq!(problem.line, *line);
+            assert!(problem.rule.contains(part), "{}", problem.rule);
+        }
+    }
+
+    #[test]
+    fn a_global_pool_is_a_problem_however_it_is_wrapped() {
+        let path = "crates/x/src/lib.rs";
+        check_in(
+            path,
+            "static P: OnceLock<PgPool> = OnceLock::new();",
+            &[(1, "PgPool")],
+        );
+        check_in(
+            path,
+            "a\npub(crate) static P: Mutex<\n  Option<Client>,\n> = x;",
+            &[(2, "Client")],
+        );
+        check_in(
+            path,
+            "thread_local! { static C: ServiceContainer = new(); }",
+            &[(1, "Container")],
+        );
+        check_in(path, "static NEXT: AtomicU64 = AtomicU64::new(0);", &[]);
+        check_in(path, "fn f(name: &'static str, pool: &Pool) {}", &[]);
+        check_in(path, "// static P: Pool\nlet s = \"static P: Pool\";", &[]);
+        check_in("examples/x/src/main.rs", "static P: Pool = x;", &[]);
+    }
+
+    #[test]
+    fn work_left_for_later_is_a_problem() {
+        let path = "tests/postgres/main.rs";
+        check_in(path, "fn f() {\n    todo!()\n}", &[(2, "todo!")]);
+        check_in(
+            path,
+            "#[ignore = \"slow\"]\nfn f() { std::unimplemented!() }",
+            &[(1, "ignore"), (2, "unimpl")],
+        );
+        check_in(
+            path,
+            "// todo!()\nlet not_todo = \"todo!()\"; my_todo!();",
+            &[],
+        );
+    }
+
+    #[test]
+    fn a_long_source_file_is_a_problem_and_a_long_test_is_not() {
+        let long = "//\n".repeat(LONGEST + 1);
+        check_in("crates/x/src/a/b.rs", &long, &[(601, "at most 600 lines")]);
+        check_in("xtask/src/a.rs", &long, &[(601, "at most 600 lines")]);
+        check_in("crates/x/tests/a.rs", &long, &[]);
+        check_in("crates/x/src/a.rs", &"//\n".repeat(LONGEST), &[]);
+    }
+}
