@@ -1,0 +1,176 @@
+//! What can go wrong with a PostgreSQL pool, by verb.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pool_core::sizing::InvalidDynamicPoolConfig;
+use pool_core::{AcquireError, AcquireErrorKind, BuildError, BuildProblem, SharedError};
+
+pub use crate::url::UrlProblem;
+
+/// A pool's configuration cannot be used. Nothing was started.
+#[derive(Debug, thiserror::Error)]
+#[error("pool `{pool}` cannot be configured: {}", list(problems))]
+#[non_exhaustive]
+pub struct PostgresConfigError {
+    /// The name of the pool, or `postgres` when it has none yet.
+    pub pool: String,
+    /// Every problem, not only the first.
+    pub problems: Vec<PostgresConfigProblem>,
+}
+
+/// One reason for a [`PostgresConfigError`].
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PostgresConfigProblem {
+    /// The sizes, thresholds or increments of dynamic sizing contradict each other.
+    #[error(transparent)]
+    Dynamic(#[from] InvalidDynamicPoolConfig),
+    /// A setting of the pool.
+    #[error(transparent)]
+    Setting(#[from] BuildProblem),
+    /// The URL. The text never repeats its password.
+    #[error("url: {0}")]
+    Url(#[from] UrlProblem),
+}
+
+impl PostgresConfigError {
+    pub(crate) fn new(pool: &str, problems: Vec<PostgresConfigProblem>) -> Self {
+        Self {
+            pool: pool.to_owned(),
+            problems,
+        }
+    }
+}
+
+impl From<BuildError> for PostgresConfigError {
+    fn from(error: BuildError) -> Self {
+        Self {
+            pool: error.pool,
+            problems: error.problems.into_iter().map(Into::into).collect(),
+        }
+    }
+}
+
+fn list(problems: &[PostgresConfigProblem]) -> String {
+    problems
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join("; ")
+}
+
+/// A connection could not be opened: where, in which step, and why.
+///
+/// It is the `source` of the [`AcquireError`] that callers get, and what
+/// [`PoolEvent::ConnectFailed`](pool_core::PoolEvent::ConnectFailed) carries.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct PostgresConnectError {
+    /// `host:port/database`.
+    pub address: Arc<str>,
+    /// The user that was to log in.
+    pub user: Arc<str>,
+    /// What was being done.
+    pub step: ConnectStep,
+    /// Why it failed.
+    pub cause: ConnectCause,
+}
+
+/// A step on the way to a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ConnectStep {
+    /// Running `after_connect`.
+    AfterConnect,
+    /// Asking the credential provider.
+    Credentials,
+    /// Running `init_sql`.
+    InitSql,
+    /// Opening the socket, TLS, logging in.
+    Open,
+}
+
+/// Why a connection could not be opened.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ConnectCause {
+    /// The driver or the server said so.
+    Sqlx(sqlx::Error),
+    /// A hook or the credential provider of the service failed.
+    Other(SharedError),
+    /// There was no answer within this time.
+    TimedOut(Duration),
+}
+
+impl fmt::Display for PostgresConnectError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            address,
+            user,
+            step,
+            cause,
+        } = self;
+        write!(f, "cannot connect to {address} as {user}: ")?;
+        match step {
+            ConnectStep::AfterConnect => write!(f, "after_connect: ")?,
+            ConnectStep::Credentials => write!(f, "credentials: ")?,
+            ConnectStep::InitSql => write!(f, "init_sql: ")?,
+            ConnectStep::Open => {}
+        }
+        match cause {
+            ConnectCause::Sqlx(sqlx::Error::Database(error)) => {
+                write!(f, "{}", error.message())?;
+                match error.code() {
+                    Some(code) => write!(f, " (SQLSTATE {code})"),
+                    None => Ok(()),
+                }
+            }
+            ConnectCause::Sqlx(sqlx::Error::Io(error)) => write!(f, "{error}"),
+            ConnectCause::Sqlx(sqlx::Error::Tls(error)) => write!(f, "TLS: {error}"),
+            ConnectCause::Sqlx(error) => write!(f, "{error}"),
+            ConnectCause::Other(error) => write!(f, "{error}"),
+            ConnectCause::TimedOut(after) => write!(f, "no answer within {after:.1?}"),
+        }
+    }
+}
+
+impl std::error::Error for PostgresConnectError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match &self.cause {
+            ConnectCause::Sqlx(error) => Some(error),
+            ConnectCause::Other(error) => Some(&**error),
+            ConnectCause::TimedOut(_) => None,
+        }
+    }
+}
+
+/// Wraps a failed checkout for those who speak `sqlx::Error`.
+///
+/// As [`sqlx::Error::Io`], the only variant whose text is right and that keeps the original:
+/// `kind()` of the `io::Error` is `TimedOut` for a timeout, `ResourceBusy` for a full or slow
+/// queue, `NotConnected` otherwise.
+pub(crate) fn to_sqlx(error: AcquireError) -> sqlx::Error {
+    let kind = match error.kind() {
+        AcquireErrorKind::Timeout(_) => io::ErrorKind::TimedOut,
+        AcquireErrorKind::QueueFull | AcquireErrorKind::Shed => io::ErrorKind::ResourceBusy,
+        _ => io::ErrorKind::NotConnected,
+    };
+    sqlx::Error::Io(io::Error::new(kind, error))
+}
+
+/// Finds the failed checkout in an `sqlx::Error`.
+pub(crate) fn acquire_error(error: &sqlx::Error) -> Option<&AcquireError> {
+    match error {
+        sqlx::Error::Io(error) => error.get_ref()?.downcast_ref(),
+        _ => None,
+    }
+}
+
+impl From<sqlx::Error> for ConnectCause {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Sqlx(error)
+    }
+}

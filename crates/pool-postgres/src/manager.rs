@@ -1,0 +1,219 @@
+//! How the engine opens, checks, cleans and closes PostgreSQL connections.
+
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use parking_lot::RwLock;
+use pool_core::{ConnectFault, ConnectionManager, ReleaseCheck, SharedError};
+use secrecy::ExposeSecret as _;
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
+
+use crate::credentials::Credentials;
+use crate::error::{ConnectCause, ConnectStep, PostgresConnectError};
+use crate::sentinel::Sentinel;
+use crate::{clean, sqlstate, url};
+
+/// A connection as the engine keeps it: sqlx's, and what the pool must know beside it.
+///
+/// Callers see the [`PgConnection`] only.
+pub struct ManagedConnection {
+    pub(crate) connection: PgConnection,
+    /// The process that serves it, to cancel what it runs; zero when the server did not say.
+    pub(crate) backend: i32,
+    /// Set while an exchange is under way that sqlx does not count, such as `COPY`.
+    pub(crate) uncounted: bool,
+    /// Set while the server holds a failed transaction that sqlx does not count.
+    pub(crate) aborted: bool,
+    /// Set when a statement of the transaction has failed.
+    pub(crate) suspect: bool,
+    /// The failovers that its pool had seen when it was opened.
+    pub(crate) epoch: u64,
+    pub(crate) sentinel: Arc<Sentinel>,
+}
+
+impl fmt::Debug for ManagedConnection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ManagedConnection")
+            .field("backend", &self.backend)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Runs on each new connection.
+pub(crate) type AfterConnect = Arc<
+    dyn for<'c> Fn(&'c mut PgConnection) -> BoxFuture<'c, Result<(), SharedError>> + Send + Sync,
+>;
+
+/// Asked before each connect.
+pub(crate) type CredentialProvider =
+    Arc<dyn Fn() -> BoxFuture<'static, Result<Credentials, SharedError>> + Send + Sync>;
+
+/// Opens, checks, cleans and closes connections to one PostgreSQL database.
+///
+/// Services use it through [`PostgresPool`](crate::PostgresPool).
+pub struct PostgresManager {
+    options: RwLock<Arc<PgConnectOptions>>,
+    settings: ManagerSettings,
+    sentinel: Arc<Sentinel>,
+}
+
+/// What the builder leaves to the manager.
+#[derive(Clone, Default)]
+pub(crate) struct ManagerSettings {
+    pub(crate) connect_timeout: Duration,
+    pub(crate) credentials: Option<CredentialProvider>,
+    pub(crate) init_sql: Option<Arc<str>>,
+    pub(crate) reset_sql: Option<Arc<str>>,
+    pub(crate) after_connect: Option<AfterConnect>,
+}
+
+impl PostgresManager {
+    pub(crate) fn new(options: PgConnectOptions, settings: ManagerSettings) -> Self {
+        Self {
+            options: RwLock::new(Arc::new(options)),
+            settings,
+            sentinel: Arc::default(),
+        }
+    }
+
+    pub(crate) fn sentinel(&self) -> &Sentinel {
+        &self.sentinel
+    }
+
+    /// The options of the next connect, without what a credential provider adds.
+    pub(crate) fn options(&self) -> Arc<PgConnectOptions> {
+        Arc::clone(&self.options.read())
+    }
+
+    pub(crate) fn set_options(&self, options: PgConnectOptions) {
+        *self.options.write() = Arc::new(options);
+    }
+
+    /// Opens a connection and prepares it, noting in `step` how far that has come.
+    async fn open(
+        &self,
+        options: &PgConnectOptions,
+        step: &mut ConnectStep,
+    ) -> Result<ManagedConnection, ConnectCause> {
+        let epoch = self.sentinel.epoch();
+        *step = ConnectStep::Credentials;
+        let options = self.with_credentials(options).await?;
+        *step = ConnectStep::Open;
+        let mut connection = options.connect().await?;
+        let backend = clean::backend(&mut connection).await?;
+        if let Some(sql) = &self.settings.init_sql {
+            *step = ConnectStep::InitSql;
+            clean::run(&mut connection, sql).await?;
+        }
+        if let Some(hook) = &self.settings.after_connect {
+            *step = ConnectStep::AfterConnect;
+            hook(&mut connection).await.map_err(ConnectCause::Other)?;
+        }
+        Ok(ManagedConnection {
+            connection,
+            backend,
+            uncounted: false,
+            aborted: false,
+            suspect: false,
+            epoch,
+            sentinel: Arc::clone(&self.sentinel),
+        })
+    }
+
+    async fn with_credentials(
+        &self,
+        options: &PgConnectOptions,
+    ) -> Result<PgConnectOptions, ConnectCause> {
+        let Some(provider) = &self.settings.credentials else {
+            return Ok(options.clone());
+        };
+        let Credentials { user, password } = provider().await.map_err(ConnectCause::Other)?;
+        let options = match user {
+            Some(user) => options.clone().username(&user),
+            None => options.clone(),
+        };
+        Ok(options.password(password.expose_secret()))
+    }
+}
+
+impl ConnectionManager for PostgresManager {
+    type Connection = ManagedConnection;
+    type Error = PostgresConnectError;
+
+    async fn connect(&self) -> Result<ManagedConnection, PostgresConnectError> {
+        let options = self.options();
+        let within = self.settings.connect_timeout;
+        let mut step = ConnectStep::Open;
+        let attempt = tokio::time::timeout(within, self.open(&options, &mut step)).await;
+        let cause = match attempt {
+            Ok(Ok(connection)) => return Ok(connection),
+            Ok(Err(cause)) => cause,
+            Err(_elapsed) => ConnectCause::TimedOut(within),
+        };
+        Err(self.error(&options, step, cause))
+    }
+
+    async fn validate(&self, managed: &mut ManagedConnection) -> Result<(), PostgresConnectError> {
+        let ping = managed.connection.ping().await;
+        ping.map_err(|error| self.error(&self.options(), ConnectStep::Open, error.into()))
+    }
+
+    fn release_check(&self, managed: &mut ManagedConnection) -> ReleaseCheck {
+        let check = clean::look(managed);
+        if check == ReleaseCheck::Clean && self.settings.reset_sql.is_some() {
+            return ReleaseCheck::Dirty;
+        }
+        check
+    }
+
+    async fn recycle(&self, managed: &mut ManagedConnection) -> Result<(), PostgresConnectError> {
+        let cleaned = clean::clean(managed, self.settings.reset_sql.as_deref()).await;
+        cleaned.map_err(|error| self.error(&self.options(), ConnectStep::Open, error.into()))
+    }
+
+    fn close(&self, managed: ManagedConnection) -> impl Future<Output = ()> + Send {
+        let goodbye = managed.connection.close();
+        async move {
+            // A connection that cannot say goodbye is gone already.
+            let _ = goodbye.await;
+        }
+    }
+
+    fn classify(&self, error: &PostgresConnectError) -> ConnectFault {
+        match &error.cause {
+            ConnectCause::Sqlx(error) => sqlstate::classify(error),
+            ConnectCause::Other(error) => error
+                .downcast_ref::<sqlx::Error>()
+                .map_or(ConnectFault::Transient, sqlstate::classify),
+            ConnectCause::TimedOut(_) => ConnectFault::Transient,
+        }
+    }
+}
+
+impl PostgresManager {
+    fn error(
+        &self,
+        options: &PgConnectOptions,
+        step: ConnectStep,
+        cause: ConnectCause,
+    ) -> PostgresConnectError {
+        PostgresConnectError {
+            address: url::address(options).into(),
+            user: options.get_username().into(),
+            step,
+            cause,
+        }
+    }
+}
+
+impl fmt::Debug for PostgresManager {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PostgresManager")
+            .field("address", &url::address(&self.options()))
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,67 @@
+//! What PostgreSQL's error codes mean for a connection and for its pool.
+//!
+//! Source: "Appendix A. PostgreSQL Error Codes" of the PostgreSQL documentation.
+
+use pool_core::ConnectFault;
+use sqlx::Error;
+
+/// The connection, or its server, is going away: class 08, `admin_shutdown`, `crash_shutdown`,
+/// `cannot_connect_now`, `database_dropped`, `idle_session_timeout`.
+const GONE: [&str; 5] = ["57P01", "57P02", "57P03", "57P04", "57P05"];
+
+/// The transaction cannot write: after a failover the old primary says this.
+const READ_ONLY: &str = "25006";
+
+/// `too_many_connections`.
+const TOO_MANY_CONNECTIONS: &str = "53300";
+
+/// Classes of errors that the same attempt meets again until somebody changes something.
+const FAULTS_OF_OURS: [&str; 4] = ["22", "28", "3D", "42"];
+
+/// What an error that a caller met says of the connection it came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// The statement failed; the connection is as good as before.
+    Fine,
+    /// The connection must not be lent again.
+    Evict,
+    /// The server has become read-only: no connection to it may be lent again.
+    ReadOnly,
+}
+
+/// Judges a connection by an error that a statement on it met.
+pub(crate) fn judge(error: &Error) -> Verdict {
+    match error {
+        Error::Database(error) => match error.code().as_deref() {
+            Some(READ_ONLY) => Verdict::ReadOnly,
+            Some(code) if code.starts_with("08") || GONE.contains(&code) => Verdict::Evict,
+            _ => Verdict::Fine,
+        },
+        Error::Io(_) | Error::Tls(_) | Error::Protocol(_) => Verdict::Evict,
+        _ => Verdict::Fine,
+    }
+}
+
+/// Says what a failed attempt to connect means for the next one.
+///
+/// Permanent: a wrong password or user (class 28), no such database (`3D000`), no right to it
+/// (`42501`) or any other fault in a start-up statement (classes 22 and 42), TLS and
+/// configuration. Saturated: `53300`. All else passes: refused, unresolved, reset, timed out,
+/// starting up (`57P03`).
+pub(crate) fn classify(error: &Error) -> ConnectFault {
+    match error {
+        Error::Database(error) => match error.code().as_deref() {
+            Some(TOO_MANY_CONNECTIONS) => ConnectFault::Saturated,
+            Some(code) if FAULTS_OF_OURS.iter().any(|class| code.starts_with(class)) => {
+                ConnectFault::Permanent
+            }
+            _ => ConnectFault::Transient,
+        },
+        Error::Configuration(_) | Error::Tls(_) | Error::Protocol(_) => ConnectFault::Permanent,
+        // rustls hands a certificate that it does not trust over as invalid data.
+        Error::Io(error) if error.kind() == std::io::ErrorKind::InvalidData => {
+            ConnectFault::Permanent
+        }
+        _ => ConnectFault::Transient,
+    }
+}

@@ -1,0 +1,183 @@
+//! Reading a connection URL without ever repeating what is secret in it.
+
+use std::str::FromStr;
+
+use sqlx::postgres::PgConnectOptions;
+use sqlx_core::Url;
+
+/// The parameters that sqlx understands. It logs others with their values, which may be secrets,
+/// so they are turned down before it sees them.
+const PARAMETERS: [&str; 18] = [
+    "application_name",
+    "dbname",
+    "host",
+    "hostaddr",
+    "options",
+    "password",
+    "port",
+    "ssl-ca",
+    "ssl-cert",
+    "ssl-key",
+    "ssl-mode",
+    "ssl-root-cert",
+    "sslcert",
+    "sslkey",
+    "sslmode",
+    "sslrootcert",
+    "statement-cache-capacity",
+    "user",
+];
+
+/// What is wrong with a connection URL. The text never repeats the URL or its password.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum UrlProblem {
+    /// It is not a URL at all.
+    #[error("not a URL: {what}; want postgres://user:password@host:port/database")]
+    Malformed {
+        /// What the parser stumbled over.
+        what: String,
+    },
+    /// Its scheme is not PostgreSQL's.
+    #[error("the scheme is `{scheme}`: want postgres:// or postgresql://")]
+    Scheme {
+        /// The scheme that was given.
+        scheme: String,
+    },
+    /// A character of the user name or password was taken for the URL's own punctuation.
+    #[error(
+        "there is a bare `{character}` before the end of the host: percent-encode it as \
+         {encoded} in the user name and password"
+    )]
+    Unescaped {
+        /// The character.
+        character: char,
+        /// How it is written in a password.
+        encoded: &'static str,
+    },
+    /// A parameter is not known, and would have been ignored.
+    #[error("unknown parameter `{name}`")]
+    UnknownParameter {
+        /// Its name.
+        name: String,
+    },
+    /// A parameter has a value that cannot be used.
+    #[error("a parameter cannot be used: {what}")]
+    Parameter {
+        /// What is wrong with it.
+        what: String,
+    },
+}
+
+/// Reads a URL into options, or says what is malformed.
+pub(crate) fn parse(url: &str) -> Result<PgConnectOptions, UrlProblem> {
+    let parsed = Url::parse(url).map_err(|error| UrlProblem::Malformed {
+        what: error.to_string(),
+    })?;
+    if !matches!(parsed.scheme(), "postgres" | "postgresql") {
+        return Err(UrlProblem::Scheme {
+            scheme: parsed.scheme().to_owned(),
+        });
+    }
+    if parsed.fragment().is_some() {
+        return Err(UrlProblem::Unescaped {
+            character: '#',
+            encoded: "%23",
+        });
+    }
+    if parsed.path().contains('@') {
+        return Err(UrlProblem::Unescaped {
+            character: '/',
+            encoded: "%2F",
+        });
+    }
+    if parsed.query().is_some_and(|query| query.contains('@')) {
+        return Err(UrlProblem::Unescaped {
+            character: '?',
+            encoded: "%3F",
+        });
+    }
+    for (name, _) in parsed.query_pairs() {
+        if !PARAMETERS.contains(&&*name) && !name.starts_with("options[") {
+            return Err(UrlProblem::UnknownParameter {
+                name: name.into_owned(),
+            });
+        }
+    }
+    PgConnectOptions::from_str(url).map_err(|error| UrlProblem::Parameter {
+        what: cause(&error),
+    })
+}
+
+/// The text of the innermost error, without sqlx's own preamble.
+fn cause(error: &sqlx::Error) -> String {
+    match error {
+        sqlx::Error::Configuration(inner) => inner.to_string(),
+        other => other.to_string(),
+    }
+}
+
+/// Where the options lead, for errors and names: `host:port/database`.
+pub(crate) fn address(options: &PgConnectOptions) -> String {
+    let database = options
+        .get_database()
+        .unwrap_or_else(|| options.get_username());
+    match options.get_socket() {
+        Some(socket) => format!("{}:{}/{database}", socket.display(), options.get_port()),
+        None => format!("{}:{}/{database}", options.get_host(), options.get_port()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CANARY: &str = "canary-93";
+
+    #[track_caller]
+    fn check(url: &str, wanted: &str) {
+        let text = parse(url).expect_err(url).to_string();
+        assert!(text.contains(wanted), "{url}: {text}");
+        assert!(!text.contains("93"), "the password shows: {text}");
+    }
+
+    #[test]
+    fn each_problem_is_named_without_the_password() {
+        check("not a url canary-93", "not a URL");
+        check(&format!("mysql://u:{CANARY}@h/db"), "`mysql`");
+        check(
+            &format!("postgres://u:{CANARY}@h:70000/db"),
+            "invalid port number",
+        );
+        check(&format!("postgres://u:x@{CANARY}#y@h/db"), "%23");
+        check(&format!("postgres://u:1/{CANARY}@h/db"), "%2F");
+        check(&format!("postgres://u:1?{CANARY}@h/db"), "%3F");
+        check(
+            &format!("postgres://u:{CANARY}@h/db?sslmod=require"),
+            "`sslmod`",
+        );
+        check(
+            &format!("postgres://u:{CANARY}@h/db?sslmode=maybe"),
+            "maybe",
+        );
+        check(
+            &format!("postgres://u:{CANARY}@h/db?port=http"),
+            "invalid digit",
+        );
+    }
+
+    #[test]
+    fn a_good_url_is_read_and_located() {
+        let options = parse("postgresql://alice:p%40ss@db.example:6432/market").unwrap();
+        assert_eq!(address(&options), "db.example:6432/market");
+        assert_eq!(options.get_username(), "alice");
+        let options = parse("postgres://alice@h?options[search_path]=app").unwrap();
+        assert!(address(&options).ends_with(":5432/alice"));
+    }
+
+    #[test]
+    fn a_socket_is_located_by_its_folder() {
+        let options = parse("postgres:///market?host=/run/postgresql&user=u").unwrap();
+        assert_eq!(address(&options), "/run/postgresql:5432/market");
+    }
+}
