@@ -132,6 +132,15 @@ pub struct InvalidDynamicPoolConfig {
 #[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SizingProblem {
+    /// The pool can never be as large as `maxSize`. For pools over something with a bound of its
+    /// own, such as a driver.
+    #[error("maxSize {max} is above ceiling {ceiling}: lower maxSize or raise the ceiling")]
+    AboveCeiling {
+        /// `maxSize`.
+        max: u32,
+        /// The bound.
+        ceiling: u32,
+    },
     /// The sizes contradict each other.
     #[error("minSize {min} and maxSize {max}: want minSize ≤ maxSize and maxSize ≥ 1")]
     Sizes {
@@ -157,6 +166,14 @@ pub enum SizingProblem {
         /// Its name.
         field: &'static str,
     },
+}
+
+impl From<SizingProblem> for InvalidDynamicPoolConfig {
+    fn from(problem: SizingProblem) -> Self {
+        Self {
+            problems: vec![problem],
+        }
+    }
 }
 
 impl fmt::Display for InvalidDynamicPoolConfig {
