@@ -8,59 +8,99 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use crate::ConnectionManager;
-use crate::clock::{Nanos, between};
-use crate::engine::{Effects, Gate, Given, Outcome, Refusal, Refused, Slot, WaiterKey, Withdrawn};
-use crate::error::{AcquireError, AcquireErrorKind, Step};
+use crate::clock::{NEVER, Nanos, between, nanos};
+use crate::engine::{
+    Effects, Given, Outcome, Place, Refusal, Refused, Slot, State, WaiterKey, Withdrawn,
+};
+use crate::error::{AcquireError, AcquireErrorKind};
 use crate::shared::Shared;
+use crate::sync::MutexGuard;
 
 type Acquired<M> = Result<Box<Slot<<M as ConnectionManager>::Connection>>, AcquireError>;
 
 impl<M: ConnectionManager> Shared<M> {
-    /// Takes an idle connection, or waits for one until `timeout` is over.
+    /// Takes an idle connection, or queues until the pool's `acquire_timeout` is over.
     ///
-    /// The way that does not wait creates no timer, allocates nothing and reads the clock once.
+    /// The way that does not wait allocates nothing and reads the clock once. The way that waits
+    /// has no timer either: all callers have the same time, so they run out of it in the order of
+    /// the queue, and upkeep looks at its front.
     #[inline]
     pub(crate) async fn acquire(
         self: &Arc<Self>,
         caller: &'static Location<'static>,
-        timeout: Duration,
     ) -> Acquired<M> {
-        let ticket = match poll_fn(|cx| Poll::Ready(self.first_look(caller, cx))).await {
-            First::Connection(slot) => return Ok(slot),
-            First::Ticket(ticket) => ticket,
-            First::Refused(refused) => return Err(self.refused(refused)),
-        };
-        ticket.wait(timeout).await
+        let mut queued = None;
+        let at_once = poll_fn(|cx| {
+            let timeout = Some(self.settings.acquire_timeout);
+            Poll::Ready(self.take_or_queue(caller, timeout, cx, &mut queued))
+        });
+        if let Some(slot) = at_once.await {
+            return Ok(slot);
+        }
+        let mut ticket = queued.expect(QUEUED)?;
+        poll_fn(|cx| ticket.poll(cx)).await
     }
 
-    #[inline]
-    fn first_look(
+    /// The same with a time, and a timer, of its own for this caller.
+    pub(crate) async fn acquire_within(
         self: &Arc<Self>,
         caller: &'static Location<'static>,
-        cx: &Context<'_>,
-    ) -> First<M> {
-        let now = self.now();
-        let mut fx = Effects::none();
-        let given = self
-            .state
-            .lock()
-            .take_or_queue(now, caller, cx.waker(), &mut fx);
-        match given {
-            Given::Connection(slot) => First::Connection(slot),
-            Given::Place(key) => {
-                let ticket = Ticket {
-                    shared: Arc::clone(self),
-                    key: Some(key),
-                    since: now,
-                };
-                self.carry_out(fx);
-                First::Ticket(ticket)
-            }
-            Given::Refused(refused) => {
-                self.carry_out(fx);
-                First::Refused(refused)
-            }
+        timeout: Duration,
+    ) -> Acquired<M> {
+        let mut queued = None;
+        let at_once = poll_fn(|cx| Poll::Ready(self.take_or_queue(caller, None, cx, &mut queued)));
+        if let Some(slot) = at_once.await {
+            return Ok(slot);
         }
+        queued.expect(QUEUED)?.wait(timeout).await
+    }
+
+    /// Takes an idle connection, or puts what the queue says into `queued`, under one lock.
+    #[inline]
+    fn take_or_queue(
+        self: &Arc<Self>,
+        caller: &'static Location<'static>,
+        timeout: Option<Duration>,
+        cx: &Context<'_>,
+        queued: &mut Option<Result<Ticket<M>, AcquireError>>,
+    ) -> Option<Box<Slot<M::Connection>>> {
+        let now = self.now();
+        let mut state = self.state.lock();
+        let slot = state.try_take(now, caller);
+        if slot.is_none() {
+            *queued = Some(self.queue(state, now, caller, timeout, cx));
+        }
+        slot
+    }
+
+    #[cold]
+    fn queue(
+        self: &Arc<Self>,
+        mut state: MutexGuard<'_, State<M::Connection>>,
+        now: Nanos,
+        caller: &'static Location<'static>,
+        timeout: Option<Duration>,
+        cx: &Context<'_>,
+    ) -> Result<Ticket<M>, AcquireError> {
+        let expires = timeout.map_or(NEVER, |timeout| self.timer().saturating_add(nanos(timeout)));
+        let place = Place {
+            since: now,
+            caller,
+            expires,
+        };
+        let mut fx = Effects::none();
+        let given = state.queue(now, place, cx.waker(), &mut fx);
+        drop(state);
+        let queued = match given {
+            Given::Place(key) => Ok(Ticket {
+                shared: Arc::clone(self),
+                key: Some(key),
+                since: now,
+            }),
+            Given::Refused(refused) => Err(self.refused(refused)),
+        };
+        self.carry_out(fx);
+        queued
     }
 
     /// Takes an idle connection if there is a fit one and nobody waits.
@@ -105,28 +145,9 @@ impl<M: ConnectionManager> Shared<M> {
         let name = Arc::clone(&self.settings.name);
         AcquireError::new(name, AcquireErrorKind::Connect, waited, context)
     }
-
-    /// What a caller whose time is over was waiting for.
-    fn step_waited_for(&self) -> Step {
-        let state = self.state.lock();
-        if state.gate == Gate::Paused {
-            Step::Paused
-        } else if state.connecting > 0 || (state.total < state.ceiling && state.open() == 0) {
-            Step::Connect
-        } else if state.validating > 0 {
-            Step::Validate
-        } else {
-            Step::Return
-        }
-    }
 }
 
-/// What the first look gave.
-enum First<M: ConnectionManager> {
-    Connection(Box<Slot<M::Connection>>),
-    Ticket(Ticket<M>),
-    Refused(Refused),
-}
+const QUEUED: &str = "a caller that got no connection at once was queued or refused";
 
 /// A place in the queue. Dropped, it gives the place up, and passes on what was on its way.
 struct Ticket<M: ConnectionManager> {
@@ -170,8 +191,10 @@ impl<M: ConnectionManager> Ticket<M> {
         let key = self.key.take().expect("a ticket expires once");
         let now = self.shared.now();
         let waited = between(self.since, now);
-        let step = self.shared.step_waited_for();
-        let withdrawn = self.shared.state.lock().expire(key, now);
+        let (step, withdrawn) = {
+            let mut state = self.shared.state.lock();
+            (state.awaited(), state.expire(key, now))
+        };
         match withdrawn {
             Withdrawn::Outcome(outcome) => self.settled(outcome, waited),
             Withdrawn::Place(_) | Withdrawn::PassedOn => {
@@ -185,6 +208,7 @@ impl<M: ConnectionManager> Ticket<M> {
             Refusal::Closed => self.shared.error(AcquireErrorKind::Closed, waited),
             Refusal::Connect(failure) => self.shared.cannot_connect(&failure, waited),
             Refusal::Shed => self.shared.error(AcquireErrorKind::Shed, waited),
+            Refusal::TimedOut(step) => self.shared.error(AcquireErrorKind::Timeout(step), waited),
         })
     }
 }

@@ -32,7 +32,7 @@ use ::bb8::ManageConnection;
 
 use crate::{ConnectFault, ConnectionManager, ReleaseCheck};
 
-/// Runs a [`bb8::ManageConnection`](ManageConnection) on this engine.
+/// Runs a bb8 [`ManageConnection`] on this engine.
 ///
 /// `connect` and `is_valid` become connect and check; `has_broken` is asked when a connection
 /// comes back. bb8's trait does not say which errors are permanent, so all count as passing; use

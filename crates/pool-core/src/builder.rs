@@ -382,6 +382,7 @@ impl Settings {
             Liveness::Never => NEVER,
         };
         Rules {
+            acquire_timeout: nanos(self.acquire_timeout),
             bypass,
             idle_timeout: optional(self.idle_timeout),
             surplus_timeout: optional(self.idle_timeout),

@@ -39,7 +39,7 @@ pub struct PoolMetrics {
     /// When the pool was built, in milliseconds since 1970.
     #[serde(serialize_with = "as_millis")]
     pub created: SystemTime,
-    /// When a connection was last returned, in milliseconds since 1970.
+    /// When a connection was last lent or returned, in milliseconds since 1970.
     #[serde(serialize_with = "as_optional_millis")]
     pub last_used: Option<SystemTime>,
     /// Connections being opened.
@@ -300,9 +300,9 @@ impl<M: ConnectionManager> Pool<M> {
             waiting_requests: waiting,
             errors: tally.errors(),
             last_error: tally.last_error.as_ref().map(|(_, error)| error.clone()),
-            avg_response_time: mean(tally.held, tally.returned),
+            avg_response_time: mean(tally.held, tally.returns()),
             created: self.shared.created,
-            last_used: tally.last_used.map(at),
+            last_used: state.last_used().map(at),
             connecting,
             closing,
             min,
@@ -312,7 +312,7 @@ impl<M: ConnectionManager> Pool<M> {
             counters: PoolCounters {
                 acquired: tally.immediate + tally.queued,
                 acquired_immediately: tally.immediate,
-                returned: tally.returned,
+                returned: tally.returns(),
                 opened: tally.opened,
                 connect_failures: tally.connect_failures,
                 validation_failures: tally.validation_failures,

@@ -57,6 +57,7 @@ impl<M: ConnectionManager> Pool<M> {
         let shared = Arc::new(Shared {
             state: Mutex::new(State::new(limits, rules, seed)),
             clock: Clock::new(settings.time),
+            epoch: tokio::time::Instant::now(),
             manager,
             hooks,
             events: EventHub::new(settings.event_capacity),
@@ -104,7 +105,11 @@ impl<M: ConnectionManager> Pool<M> {
     pub fn acquire(
         &self,
     ) -> impl Future<Output = Result<PooledConnection<'_, M>, AcquireError>> + Send + '_ {
-        self.acquire_timeout(self.shared.settings.acquire_timeout)
+        let caller = Location::caller();
+        async move {
+            let slot = self.shared.acquire(caller).await?;
+            Ok(PooledConnection::borrowed(slot, &self.shared))
+        }
     }
 
     /// The same with a time of its own for this caller.
@@ -123,7 +128,7 @@ impl<M: ConnectionManager> Pool<M> {
     ) -> impl Future<Output = Result<PooledConnection<'_, M>, AcquireError>> + Send + '_ {
         let caller = Location::caller();
         async move {
-            let slot = self.shared.acquire(caller, timeout).await?;
+            let slot = self.shared.acquire_within(caller, timeout).await?;
             Ok(PooledConnection::borrowed(slot, &self.shared))
         }
     }
@@ -145,13 +150,13 @@ impl<M: ConnectionManager> Pool<M> {
         let caller = Location::caller();
         let shared = Arc::clone(&self.shared);
         async move {
-            let timeout = shared.settings.acquire_timeout;
-            let slot = shared.acquire(caller, timeout).await?;
+            let slot = shared.acquire(caller).await?;
             Ok(PooledConnection::owned(slot, shared))
         }
     }
 
     /// Takes an idle connection if there is one that needs no check and nobody waits.
+    #[must_use = "a connection that is not kept goes back at once"]
     #[track_caller]
     pub fn try_acquire(&self) -> Option<PooledConnection<'_, M>> {
         let slot = self.shared.try_acquire(Location::caller())?;
@@ -206,6 +211,7 @@ impl<M: ConnectionManager> Pool<M> {
     }
 
     /// Closes the connections that are idle now; returns how many. The minimum is opened anew.
+    #[allow(clippy::must_use_candidate, reason = "called for what it does")]
     pub fn evict_idle(&self) -> u32 {
         self.shared.step(|state, now, fx| state.evict_idle(now, fx))
     }

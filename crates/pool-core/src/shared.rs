@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::builder::Settings;
-use crate::clock::{Clock, Nanos, between};
+use crate::clock::{Clock, Nanos, between, nanos};
 use crate::engine::{Effects, Holder, Slot, State};
 use crate::error::{ErrorContext, HeldSince};
 use crate::events::EventHub;
@@ -24,6 +24,8 @@ use crate::{ConnectionManager, ReleaseCheck};
 pub(crate) struct Shared<M: ConnectionManager> {
     pub(crate) state: Mutex<State<M::Connection>>,
     pub(crate) clock: Clock,
+    /// The beginning of the timer's clock.
+    pub(crate) epoch: tokio::time::Instant,
     pub(crate) manager: M,
     pub(crate) hooks: Hooks<M::Connection>,
     pub(crate) settings: Settings,
@@ -44,6 +46,11 @@ impl<M: ConnectionManager> Shared<M> {
     #[inline]
     pub(crate) fn now(&self) -> Nanos {
         self.clock.now()
+    }
+
+    /// The timer's clock, on which callers' deadlines run.
+    pub(crate) fn timer(&self) -> Nanos {
+        nanos(self.epoch.elapsed())
     }
 
     /// Takes one step of the engine and carries out what it leaves to do.
@@ -109,16 +116,21 @@ impl<M: ConnectionManager> Shared<M> {
         } else {
             self.look_at(&mut slot)
         };
-        let mut fx = Effects::none();
         let now = self.now();
-        {
-            let mut state = self.state.lock();
-            match check {
-                ReleaseCheck::Clean => state.put_back(slot, now, &mut fx),
-                ReleaseCheck::Dirty => state.put_back_dirty(slot, now, &mut fx),
-                ReleaseCheck::Broken => state.put_back_broken(slot, now, &mut fx),
+        let mut state = self.state.lock();
+        if check == ReleaseCheck::Clean {
+            match state.try_put_back(slot, now) {
+                None => return,
+                Some(returned) => slot = returned,
             }
         }
+        let mut fx = Effects::none();
+        match check {
+            ReleaseCheck::Clean => state.put_back(slot, now, &mut fx),
+            ReleaseCheck::Dirty => state.put_back_dirty(slot, now, &mut fx),
+            ReleaseCheck::Broken => state.put_back_broken(slot, now, &mut fx),
+        }
+        drop(state);
         self.carry_out(fx);
     }
 

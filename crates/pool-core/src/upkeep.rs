@@ -22,9 +22,16 @@ impl<M: ConnectionManager> Shared<M> {
 
 /// Keeps the pool's memory until the last handle closes the pool, which kicks.
 async fn upkeep<M: ConnectionManager>(shared: Arc<Shared<M>>) {
+    // Without upkeep nobody's time would ever be over: if the runtime ends first, so does the pool.
+    let _end = CloseOnDrop(Arc::clone(&shared));
     loop {
+        let timer = shared.timer();
         let next = shared.step(|state, now, fx| {
-            (state.gate != Gate::Closed).then(|| between(now, state.upkeep(now, fx)))
+            if state.gate == Gate::Closed {
+                return None;
+            }
+            let deadline = between(timer, state.expire_all(timer, fx));
+            Some(between(now, state.upkeep(now, fx)).min(deadline))
         });
         let Some(next) = next else { return };
         let wait = next.clamp(AT_MOST_EVERY, AT_LEAST_EVERY);
@@ -32,5 +39,13 @@ async fn upkeep<M: ConnectionManager>(shared: Arc<Shared<M>>) {
             () = shared.kick.notified() => {}
             () = tokio::time::sleep(wait) => {}
         }
+    }
+}
+
+struct CloseOnDrop<M: ConnectionManager>(Arc<Shared<M>>);
+
+impl<M: ConnectionManager> Drop for CloseOnDrop<M> {
+    fn drop(&mut self) {
+        self.0.begin_close();
     }
 }

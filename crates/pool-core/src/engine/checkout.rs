@@ -5,15 +5,16 @@ use std::sync::Arc;
 use std::task::Waker;
 
 use super::waiters::{Found, Removed};
-use super::{ConnectFailure, Effects, Gate, Holder, Outcome, Phase, Place, Slot, State, WaiterKey};
+use super::{
+    ConnectFailure, Effects, Gate, Holder, Outcome, Phase, Place, Refusal, Slot, State, WaiterKey,
+};
 use crate::ConnectFault;
 use crate::clock::Nanos;
+use crate::error::Step;
 
-/// What a caller's first look gives it.
+/// What a caller is given when there is no connection for it at once.
 #[derive(Debug)]
-pub(crate) enum Given<C> {
-    /// An idle connection, at once.
-    Connection(Box<Slot<C>>),
+pub(crate) enum Given {
     /// A place in the queue.
     Place(WaiterKey),
     /// Nothing: it would be no use to wait.
@@ -31,24 +32,12 @@ pub(crate) enum Refused {
 /// What a caller that gives up had.
 #[derive(Debug)]
 pub(crate) enum Withdrawn<C> {
-    /// Only its place.
-    Place(DropUnlocked),
+    /// Only its place. The waker is dropped outside the lock.
+    Place(#[expect(dead_code, reason = "kept for its drop")] Waker),
     /// An outcome that it had not looked at yet.
     Outcome(Outcome<C>),
     /// A connection, which has gone to the next one.
     PassedOn,
-}
-
-/// A waker that is only kept to be dropped outside the lock.
-#[derive(Debug)]
-pub(crate) struct DropUnlocked {
-    _waker: Waker,
-}
-
-impl DropUnlocked {
-    const fn new(waker: Waker) -> Self {
-        Self { _waker: waker }
-    }
 }
 
 impl<C> State<C> {
@@ -63,37 +52,22 @@ impl<C> State<C> {
             return None;
         }
         let bypass = self.rules.bypass;
-        let slot = self
-            .idle
-            .pop_if(|slot| now.saturating_sub(slot.proven) < bypass && now < slot.expires)?;
+        let slot = self.idle.pop_if(|slot| slot.fit(now, bypass))?;
         self.lend(&slot, now, caller);
         self.tally.immediate += 1;
         Some(slot)
     }
 
-    /// Takes an idle connection or a place at the end of the queue, in one step: whoever returns
-    /// a connection afterwards sees the place.
-    #[inline]
-    pub(crate) fn take_or_queue(
+    /// Takes a place at the end of the queue. Under the same lock as a [`try_take`](Self::try_take)
+    /// that found nothing: whoever returns a connection afterwards sees the place.
+    #[cold]
+    pub(crate) fn queue(
         &mut self,
         now: Nanos,
-        caller: &'static Location<'static>,
+        place: Place,
         waker: &Waker,
         fx: &mut Effects<C>,
-    ) -> Given<C> {
-        match self.try_take(now, caller) {
-            Some(slot) => Given::Connection(slot),
-            None => self.queue(now, caller, waker, fx),
-        }
-    }
-
-    fn queue(
-        &mut self,
-        now: Nanos,
-        caller: &'static Location<'static>,
-        waker: &Waker,
-        fx: &mut Effects<C>,
-    ) -> Given<C> {
+    ) -> Given {
         if self.gate == Gate::Closed {
             return Given::Refused(Refused::Closed);
         }
@@ -105,9 +79,7 @@ impl<C> State<C> {
             self.tally.failed_fast += 1;
             return Given::Refused(Refused::Connect(failure));
         }
-        let key = self
-            .waiters
-            .push_back(Place { since: now, caller }, waker.clone());
+        let key = self.waiters.push_back(place, waker.clone());
         self.tally.peak_waiting = self.tally.peak_waiting.max(self.waiters.len());
         self.pump(now, fx);
         Given::Place(key)
@@ -143,12 +115,41 @@ impl<C> State<C> {
         }
     }
 
+    /// Tells the callers whose time is over, by the timer's clock. Says when the next one's is.
+    pub(crate) fn expire_all(&mut self, timer: Nanos, fx: &mut Effects<C>) -> Nanos {
+        let step = self.awaited();
+        let tally = &mut self.tally;
+        let next = self.waiters.settle_expired(
+            timer,
+            || {
+                tally.timeouts += 1;
+                Err(Refusal::TimedOut(step))
+            },
+            |waker| fx.wake(waker),
+        );
+        // A caller that comes later has more time than one that is here.
+        next.unwrap_or_else(|| timer.saturating_add(self.rules.acquire_timeout))
+    }
+
+    /// What callers in the queue wait for.
+    pub(crate) fn awaited(&self) -> Step {
+        if self.gate == Gate::Paused {
+            Step::Paused
+        } else if self.connecting > 0 || (self.total < self.ceiling && self.open() == 0) {
+            Step::Connect
+        } else if self.validating > 0 {
+            Step::Validate
+        } else {
+            Step::Return
+        }
+    }
+
     /// Gives up a place whose owner's time is over. An outcome that arrived in time counts.
     pub(crate) fn expire(&mut self, key: WaiterKey, now: Nanos) -> Withdrawn<C> {
         match self.waiters.remove(key) {
             Removed::Queued(waker) => {
                 self.tally.timeouts += 1;
-                Withdrawn::Place(DropUnlocked::new(waker))
+                Withdrawn::Place(waker)
             }
             Removed::Settled(place, outcome) => {
                 if outcome.is_ok() {
@@ -169,7 +170,7 @@ impl<C> State<C> {
     ) -> Withdrawn<C> {
         self.tally.cancelled += 1;
         match self.waiters.remove(key) {
-            Removed::Queued(waker) => Withdrawn::Place(DropUnlocked::new(waker)),
+            Removed::Queued(waker) => Withdrawn::Place(waker),
             Removed::Settled(_, Ok(slot)) => {
                 self.untake(slot, now, fx);
                 Withdrawn::PassedOn
@@ -182,7 +183,9 @@ impl<C> State<C> {
     #[inline]
     pub(crate) fn lend(&mut self, slot: &Slot<C>, now: Nanos, caller: &'static Location<'static>) {
         self.in_use += 1;
-        self.tally.lent(now, self.in_use);
+        if self.in_use > self.tally.peak_in_use {
+            self.tally.peak_in_use = self.in_use;
+        }
         let holder = Holder {
             since: now,
             caller,
@@ -193,9 +196,6 @@ impl<C> State<C> {
 
     /// A connection that was handed to a caller which is gone.
     fn untake(&mut self, slot: Box<Slot<C>>, now: Nanos, fx: &mut Effects<C>) {
-        if let Phase::Lent { holder } = self.slots.get(slot.row) {
-            self.tally.untaken(holder.since);
-        }
         self.in_use -= 1;
         self.deliver(slot, now, fx);
     }

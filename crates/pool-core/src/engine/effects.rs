@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::task::Waker;
 
 use super::slot::{Row, Slot};
+use crate::error::Step;
 use crate::events::PoolEvent;
 
 /// The list of things that a step of the engine wants done outside the lock: nobody's code, no
@@ -115,6 +116,8 @@ pub(crate) enum Refusal {
     Connect(Arc<ConnectFailure>),
     /// The queue was over its delay target for too long.
     Shed,
+    /// Its time was over, while it waited for this.
+    TimedOut(Step),
 }
 
 /// A failed attempt to connect, kept for whoever asks why.

@@ -39,24 +39,38 @@ impl QueueDelay {
 }
 
 impl<C> State<C> {
-    /// A clean connection comes back from a caller.
+    /// A clean connection comes back from a caller to an open pool in which nobody waits, and goes
+    /// on the idle stack. Anything else gives it back to the caller of this step, for
+    /// [`put_back`](Self::put_back).
     #[inline]
-    pub(crate) fn put_back(&mut self, mut slot: Box<Slot<C>>, now: Nanos, fx: &mut Effects<C>) {
-        self.unlend(&slot, now);
-        slot.idle_since = now;
-        slot.proven = now;
+    pub(crate) fn try_put_back(
+        &mut self,
+        mut slot: Box<Slot<C>>,
+        now: Nanos,
+    ) -> Option<Box<Slot<C>>> {
         let plain = self.gate == Gate::Open
             && self.waiters.is_empty()
             && self.staying() <= self.limits.max()
             && slot.generation == self.generation
             && now < slot.expires
             && !slot.retiring;
-        if plain {
-            self.slots.set(slot.row, Phase::Idle);
-            self.idle.push(slot);
-        } else {
-            self.deliver(slot, now, fx);
+        if !plain {
+            return Some(slot);
         }
+        self.unlend(&slot, now);
+        slot.idle_since = now;
+        slot.proven = now;
+        self.slots.set(slot.row, Phase::Idle);
+        self.idle.push(slot);
+        None
+    }
+
+    /// A clean connection comes back from a caller.
+    pub(crate) fn put_back(&mut self, mut slot: Box<Slot<C>>, now: Nanos, fx: &mut Effects<C>) {
+        self.unlend(&slot, now);
+        slot.idle_since = now;
+        slot.proven = now;
+        self.deliver(slot, now, fx);
     }
 
     /// A connection that is not clean comes back from a caller.
@@ -203,6 +217,7 @@ impl<C> State<C> {
             self.retiring -= 1;
         }
         self.closing += 1;
+        self.tally.last_used = self.tally.last_used.max(slot.last_used());
         self.tally.closed[reason as usize] += 1;
         self.slots.set(slot.row, Phase::Closing);
         fx.tasks.push(Task::Close { slot, reason });

@@ -112,15 +112,13 @@ impl<C> State<C> {
     /// proven one below it.
     fn fit(&mut self, now: Nanos) -> Option<usize> {
         let bypass = self.rules.bypass;
-        let fit =
-            |slot: &Box<Slot<C>>| now < slot.expires && now.saturating_sub(slot.proven) < bypass;
-        if self.idle.last().is_some_and(fit) {
+        if self.idle.last()?.fit(now, bypass) {
             return Some(self.idle.len() - 1);
         }
         if !self.proven_below {
             return None;
         }
-        let found = self.idle.iter().rposition(fit);
+        let found = self.idle.iter().rposition(|slot| slot.fit(now, bypass));
         self.proven_below = found.is_some();
         found
     }
@@ -187,8 +185,8 @@ impl<C> State<C> {
     /// insurance. As soon as the oldest caller has waited for a whole connect, the guess was
     /// wrong. Source of the rule: the spike of 50 requests in `HikariCP`'s
     /// "Welcome to the Jungle".
-    fn return_comes_sooner(&self, now: Nanos) -> bool {
-        let (hold, connect) = (self.tally.typical_hold, self.tally.typical_connect);
+    fn return_comes_sooner(&mut self, now: Nanos) -> bool {
+        let (hold, connect) = (self.tally.typical_hold(), self.tally.typical_connect);
         if self.in_use == 0 || hold == 0 || connect == 0 {
             return false;
         }

@@ -106,6 +106,8 @@ pub(crate) enum Gate {
 /// The settings that steps of the engine need, in nanoseconds and counts.
 #[derive(Clone, Debug)]
 pub(crate) struct Rules {
+    /// How long a caller waits that has no timer of its own.
+    pub(crate) acquire_timeout: Nanos,
     /// An idle connection that was proven more recently than this is lent without a check.
     pub(crate) bypass: Nanos,
     pub(crate) idle_timeout: Nanos,
@@ -226,10 +228,25 @@ impl<C> State<C> {
 
     /// The size that is kept without demand.
     pub(crate) fn floor(&self) -> u32 {
-        let wanted = self.target.map_or(self.limits.min(), |target| {
-            target.clamp(self.limits.min(), self.limits.max())
-        });
+        let (min, max) = (self.limits.min(), self.limits.max());
+        let wanted = self.target.unwrap_or(min).clamp(min, max);
         wanted.min(self.ceiling)
+    }
+
+    /// Connections in use × time, for the checkouts that have ended and those in progress.
+    pub(crate) fn use_integral(&self, now: Nanos) -> u128 {
+        let running = self
+            .slots
+            .holders()
+            .map(|holder| u128::from(now.saturating_sub(holder.since)));
+        self.tally.held + running.sum::<u128>()
+    }
+
+    /// When a connection was last lent or returned.
+    pub(crate) fn last_used(&self) -> Option<Nanos> {
+        let idle = self.idle.iter().rev().find_map(|slot| slot.last_used());
+        let lent = self.slots.holders().map(|holder| holder.since).max();
+        idle.max(lent).max(self.tally.last_used)
     }
 
     #[allow(

@@ -31,6 +31,21 @@ pub(crate) struct Slot<C> {
     pub(crate) retiring: bool,
 }
 
+impl<C> Slot<C> {
+    /// Whether an idle connection may be lent without a check: its life is not over, and it was
+    /// proven more recently than `bypass`.
+    #[inline]
+    pub(crate) const fn fit(&self, now: Nanos, bypass: Nanos) -> bool {
+        now < self.expires && now.saturating_sub(self.proven) < bypass
+    }
+
+    /// When it was last returned, if it was ever lent.
+    pub(crate) fn last_used(&self) -> Option<Nanos> {
+        // A connection that was never lent has been idle since it was opened.
+        (self.idle_since > self.created).then_some(self.idle_since)
+    }
+}
+
 /// The index of a row of the [`SlotTable`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Row(u32);

@@ -15,7 +15,6 @@ pub(crate) struct Tally {
     pub(crate) immediate: u64,
     /// Checkouts that were given a connection after they had queued.
     pub(crate) queued: u64,
-    pub(crate) returned: u64,
     pub(crate) opened: u64,
     pub(crate) connect_failures: u64,
     pub(crate) validation_failures: u64,
@@ -33,8 +32,6 @@ pub(crate) struct Tally {
     pub(crate) resizes: u64,
     /// Time of all checkouts that have been returned, from hand-out to return.
     pub(crate) held: u128,
-    /// The sum of the starting times of the checkouts in progress, modulo 2^64.
-    started: Nanos,
     /// Connections × time up to `sized_at`.
     size_integral: u128,
     sized_at: Nanos,
@@ -44,9 +41,12 @@ pub(crate) struct Tally {
     pub(crate) peak_waiting: u32,
     /// The most connections that ever existed at once.
     pub(crate) peak_total: u32,
-    /// Smoothed hold and connect times, in nanoseconds, zero while unknown.
-    pub(crate) typical_hold: Nanos,
+    typical_hold: Nanos,
+    /// Returns and time held when `typical_hold` was last computed.
+    hold_sampled: (u64, u128),
+    /// The smoothed connect time, zero while unknown.
     pub(crate) typical_connect: Nanos,
+    /// The latest return among connections that were closed since.
     pub(crate) last_used: Option<Nanos>,
     pub(crate) last_error: Option<(Nanos, String)>,
     pub(crate) wait: Histogram<u64>,
@@ -63,7 +63,6 @@ impl Tally {
         Self {
             immediate: 0,
             queued: 0,
-            returned: 0,
             opened: 0,
             connect_failures: 0,
             validation_failures: 0,
@@ -80,13 +79,13 @@ impl Tally {
             leaks: 0,
             resizes: 0,
             held: 0,
-            started: 0,
             size_integral: 0,
             sized_at: 0,
             peak_in_use: 0,
             peak_waiting: 0,
             peak_total: 0,
             typical_hold: 0,
+            hold_sampled: (0, 0),
             typical_connect: 0,
             last_used: None,
             last_error: None,
@@ -97,27 +96,28 @@ impl Tally {
     }
 
     #[inline]
-    pub(crate) fn lent(&mut self, now: Nanos, in_use: u32) {
-        self.started = self.started.wrapping_add(now);
-        if in_use > self.peak_in_use {
-            self.peak_in_use = in_use;
-        }
-    }
-
-    #[inline]
     pub(crate) fn returned(&mut self, since: Nanos, now: Nanos) {
         let held = now.saturating_sub(since);
-        self.started = self.started.wrapping_sub(since);
-        self.returned += 1;
         self.held += u128::from(held);
+        // The histogram counts the returns as well.
         self.hold.saturating_record(held);
-        self.typical_hold = smooth(self.typical_hold, held);
-        self.last_used = Some(now);
     }
 
-    /// A hand-off that nobody took.
-    pub(crate) fn untaken(&mut self, since: Nanos) {
-        self.started = self.started.wrapping_sub(since);
+    /// How many connections have been returned.
+    pub(crate) fn returns(&self) -> u64 {
+        self.hold.len()
+    }
+
+    /// The mean hold time of late: over the returns since the reading before the last, at least
+    /// eight of them. Zero while nothing has been returned.
+    pub(crate) fn typical_hold(&mut self) -> Nanos {
+        let (returns, held) = self.hold_sampled;
+        let new = self.returns() - returns;
+        if new >= 8 || (returns == 0 && new > 0) {
+            self.typical_hold = Nanos::try_from((self.held - held) / u128::from(new)).unwrap_or(0);
+            self.hold_sampled = (self.returns(), self.held);
+        }
+        self.typical_hold
     }
 
     pub(crate) fn waited(&mut self, waited: Nanos) {
@@ -133,20 +133,6 @@ impl Tally {
 
     pub(crate) fn failed(&mut self, now: Nanos, error: String) {
         self.last_error = Some((now, error));
-    }
-
-    /// Connections in use × time, completed and in progress, modulo 2^64: the difference of two
-    /// readings is exact while it stays below that.
-    pub(crate) fn use_integral(&self, now: Nanos, in_use: u32) -> u64 {
-        #[allow(
-            clippy::cast_possible_truncation,
-            reason = "arithmetic modulo 2^64 is meant"
-        )]
-        let completed = self.held as u64;
-        let running = now
-            .wrapping_mul(u64::from(in_use))
-            .wrapping_sub(self.started);
-        completed.wrapping_add(running)
     }
 
     /// Connections × time.
@@ -186,15 +172,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_use_integral_counts_finished_and_running_checkouts() {
+    fn the_typical_hold_time_follows_the_load() {
         let mut tally = Tally::new();
-        tally.lent(100, 1);
-        tally.lent(150, 2);
-        assert_eq!(tally.use_integral(200, 2), 100 + 50);
-        tally.returned(100, 300);
-        assert_eq!(tally.use_integral(400, 1), 200 + 250);
-        tally.returned(150, 400);
-        assert_eq!(tally.use_integral(1_000, 0), 200 + 250);
+        assert_eq!(tally.typical_hold(), 0);
+        tally.returned(0, 100);
+        assert_eq!(tally.typical_hold(), 100);
+        for _ in 0..8 {
+            tally.returned(0, 500);
+        }
+        assert_eq!(tally.typical_hold(), 500);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::panic::Location;
 use std::task::Waker;
 
-use crate::clock::Nanos;
+use crate::clock::{NEVER, Nanos};
 
 /// Names a caller's place in the queue. Only its owner may use it, and only until it is removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +24,8 @@ pub(crate) struct WaitQueue<T> {
     head: u32,
     tail: u32,
     queued: u32,
+    /// Queued callers that rely on the pool for their time.
+    timed: u32,
     occupied: u32,
 }
 
@@ -47,11 +49,16 @@ enum NodeState<T> {
     Vacant,
 }
 
-/// When and where a caller began to wait.
+/// When and where a caller began to wait, and for how long.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Place {
     pub(crate) since: Nanos,
     pub(crate) caller: &'static Location<'static>,
+    /// When its time is over, on the timer's clock; [`NEVER`] for a caller with a timer of its own.
+    ///
+    /// Invariant: these never decrease along the queue, those without left out: every caller of
+    /// one pool has the same time.
+    pub(crate) expires: Nanos,
 }
 
 /// What the owner of a place finds.
@@ -71,6 +78,7 @@ impl<T> WaitQueue<T> {
             head: NIL,
             tail: NIL,
             queued: 0,
+            timed: 0,
             occupied: 0,
         }
     }
@@ -115,6 +123,7 @@ impl<T> WaitQueue<T> {
         }
         self.tail = index;
         self.queued += 1;
+        self.timed += u32::from(place.expires != NEVER);
         self.occupied += 1;
         WaiterKey(index)
     }
@@ -127,6 +136,35 @@ impl<T> WaitQueue<T> {
     pub(crate) fn settle_front(&mut self, outcome: T) -> Waker {
         let index = self.head;
         assert!(index != NIL, "only a queue with callers is settled");
+        self.settle(index, outcome)
+    }
+
+    /// Gives every caller whose time is over its outcome. Says when the next one's is.
+    pub(crate) fn settle_expired(
+        &mut self,
+        timer: Nanos,
+        mut outcome: impl FnMut() -> T,
+        mut wake: impl FnMut(Waker),
+    ) -> Option<Nanos> {
+        let mut index = self.head;
+        while self.timed > 0 && index != NIL {
+            let Node {
+                next, ref state, ..
+            } = self.nodes[index as usize];
+            if let NodeState::Queued { place, .. } = state
+                && place.expires != NEVER
+            {
+                if timer < place.expires {
+                    return Some(place.expires);
+                }
+                wake(self.settle(index, outcome()));
+            }
+            index = next;
+        }
+        None
+    }
+
+    fn settle(&mut self, index: u32, outcome: T) -> Waker {
         self.unlink(index);
         let state = std::mem::replace(&mut self.nodes[index as usize].state, NodeState::Vacant);
         let NodeState::Queued { place, waker } = state else {
@@ -153,12 +191,12 @@ impl<T> WaitQueue<T> {
     /// Gives up a place, wherever it stands.
     pub(crate) fn remove(&mut self, key: WaiterKey) -> Removed<T> {
         let index = key.0;
+        if matches!(self.nodes[index as usize].state, NodeState::Queued { .. }) {
+            self.unlink(index);
+        }
         let state = std::mem::replace(&mut self.nodes[index as usize].state, NodeState::Vacant);
         let removed = match state {
-            NodeState::Queued { waker, .. } => {
-                self.unlink(index);
-                Removed::Queued(waker)
-            }
+            NodeState::Queued { waker, .. } => Removed::Queued(waker),
             NodeState::Settled { place, outcome } => Removed::Settled(place, outcome),
             NodeState::Vacant => unreachable!("a place is removed once, by its owner"),
         };
@@ -172,7 +210,14 @@ impl<T> WaitQueue<T> {
     }
 
     fn unlink(&mut self, index: u32) {
-        let Node { prev, next, .. } = self.nodes[index as usize];
+        let Node {
+            prev,
+            next,
+            ref state,
+        } = self.nodes[index as usize];
+        if let NodeState::Queued { place, .. } = state {
+            self.timed -= u32::from(place.expires != NEVER);
+        }
         match prev {
             NIL => self.head = next,
             prev => self.nodes[prev as usize].next = next,
@@ -202,6 +247,7 @@ mod tests {
         Place {
             since,
             caller: Location::caller(),
+            expires: since + 100,
         }
     }
 
@@ -235,6 +281,23 @@ mod tests {
             let expected: Vec<_> = (0..4).filter(|i| *i != gone as u64).collect();
             assert_eq!(order(queue), expected);
         }
+    }
+
+    #[test]
+    fn those_whose_time_is_over_leave_from_the_front_and_the_others_keep_their_order() {
+        let (mut queue, _) = queue(4);
+        let own = Place {
+            expires: NEVER,
+            ..place(4)
+        };
+        queue.push_back(own, Waker::noop().clone());
+        let mut woken = 0;
+        assert_eq!(queue.settle_expired(99, || 9, |_| woken += 1), Some(100));
+        assert_eq!(queue.settle_expired(101, || 9, |_| woken += 1), Some(102));
+        assert_eq!(woken, 2);
+        assert_eq!(queue.settle_expired(1_000, || 9, |_| woken += 1), None);
+        assert_eq!(woken, 4);
+        assert_eq!(order(queue), [4], "a caller with its own timer stays");
     }
 
     #[test]

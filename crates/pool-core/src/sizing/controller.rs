@@ -173,7 +173,7 @@ impl<M: ConnectionManager> Shared<M> {
 #[derive(Debug)]
 struct Window {
     began: Nanos,
-    use_integral: u64,
+    use_integral: u128,
     size_integral: u128,
     queued: u64,
 }
@@ -182,7 +182,7 @@ impl Window {
     fn open<C>(state: &mut crate::engine::State<C>, now: Nanos) -> Self {
         let window = Self {
             began: now,
-            use_integral: state.tally.use_integral(now, state.in_use),
+            use_integral: state.use_integral(now),
             size_integral: state.tally.size_integral(now, state.total),
             queued: state.tally.queued,
         };
@@ -200,7 +200,7 @@ impl Window {
         let then = std::mem::replace(self, Self::open(state, now));
         let interval = between(then.began, now);
         let nanos = interval.as_nanos().max(1) as f64;
-        let used = self.use_integral.wrapping_sub(then.use_integral);
+        let used = self.use_integral - then.use_integral;
         let sized = self.size_integral - then.size_integral;
         Observation {
             interval,

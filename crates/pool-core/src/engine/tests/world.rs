@@ -1,6 +1,6 @@
 //! Callers, tasks and a server around one engine, moved by random steps.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::panic::Location;
 use std::sync::Arc;
 use std::task::Waker;
@@ -9,7 +9,7 @@ use super::model::{Connection, Model, Where};
 use crate::clock::{NEVER, Nanos};
 use crate::engine::{
     CloseReason, ClosedSlot, ConnectFailure, ConnectOrder, Effects, Gate, Given, Landing, Phase,
-    Refusal, Rules, Slot, State, Task, WaiterKey, Withdrawn,
+    Place, Refusal, Rules, Slot, State, Task, WaiterKey, Withdrawn,
 };
 use crate::{ConnectFault, Limits};
 
@@ -24,6 +24,8 @@ pub(super) struct World {
     next_connection: u64,
     /// Callers in line with their places, in no particular order.
     callers: Vec<(u64, WaiterKey)>,
+    /// When callers came.
+    since: BTreeMap<u64, Nanos>,
     held: Vec<Held>,
     connects: Vec<ConnectOrder>,
     checks: Vec<Held>,
@@ -43,6 +45,7 @@ impl World {
         let sometimes =
             |rng: &mut fastrand::Rng, value: Nanos| if rng.bool() { value } else { NEVER };
         let rules = Rules {
+            acquire_timeout: 150,
             bypass: [0, 40, NEVER][rng.usize(0..3)],
             idle_timeout: sometimes(rng, 300),
             surplus_timeout: sometimes(rng, 100),
@@ -69,6 +72,7 @@ impl World {
             next_caller: 1,
             next_connection: 1,
             callers: Vec::new(),
+            since: BTreeMap::new(),
             held: Vec::new(),
             connects: Vec::new(),
             checks: Vec::new(),
@@ -200,8 +204,14 @@ impl World {
             });
         refused.sort_by_key(|(caller, _)| *caller);
         for (caller, refusal) in refused {
-            let shed = matches!(refusal, Refusal::Shed);
-            if shed {
+            if matches!(refusal, Refusal::TimedOut(_)) {
+                let late = self.now.saturating_sub(self.state.rules.acquire_timeout);
+                let since = self.since.remove(&caller);
+                self.expect(since.is_some_and(|since| since <= late), || {
+                    format!("{caller} timed out early, since {since:?}")
+                });
+            }
+            if matches!(refusal, Refusal::Shed) {
                 // Only the oldest are shed.
                 let oldest = self.model.queue.front().copied();
                 self.expect(oldest == Some(caller), || {
@@ -235,23 +245,36 @@ impl World {
             idle.iter()
                 .any(|(idle, proven)| *idle == id && now - proven < bypass)
         });
-        let mut fx = Effects::none();
         let here = Location::caller();
-        let given = self.state.take_or_queue(now, here, Waker::noop(), &mut fx);
-        match given {
-            Given::Connection(slot) => {
-                let got = Some(slot.connection);
-                self.expect(expected == got, || {
-                    format!("given {got:?}, expected {expected:?}")
-                });
-                self.model.put(slot.connection, Where::Held);
-                self.held.push(slot);
-            }
+        if let Some(slot) = self.state.try_take(now, here) {
+            let got = Some(slot.connection);
+            self.expect(expected == got, || {
+                format!("given {got:?}, expected {expected:?}")
+            });
+            self.model.put(slot.connection, Where::Held);
+            self.held.push(slot);
+            self.engine("taken", |_, _, _| {});
+            return;
+        }
+        let mut fx = Effects::none();
+        // The timer's clock is the same one here.
+        let expires = if caller % 5 == 0 {
+            NEVER
+        } else {
+            now + self.state.rules.acquire_timeout
+        };
+        let place = Place {
+            since: now,
+            caller: here,
+            expires,
+        };
+        match self.state.queue(now, place, Waker::noop(), &mut fx) {
             Given::Place(key) => {
                 self.expect(expected.is_none(), || {
                     format!("queued in front of {expected:?}")
                 });
                 self.callers.push((caller, key));
+                self.since.insert(caller, now);
                 self.model.queue.push_back(caller);
             }
             Given::Refused(_) => {
@@ -260,7 +283,7 @@ impl World {
                 });
             }
         }
-        self.engine("acquire", |_, _, out| *out = fx);
+        self.engine("queued", |_, _, out| *out = fx);
     }
 
     fn release(&mut self, rng: &mut fastrand::Rng) {
@@ -285,7 +308,11 @@ impl World {
                 let retiring = slot.retiring;
                 let expected = self.model.destination(id, self.now);
                 let shedding = self.state.rules.controlled_delay.is_some();
-                self.engine("release", |state, now, fx| state.put_back(slot, now, fx));
+                self.engine("release", |state, now, fx| {
+                    if let Some(slot) = state.try_put_back(slot, now) {
+                        state.put_back(slot, now, fx);
+                    }
+                });
                 if retiring || shedding {
                     // Settled by the general invariants.
                     self.sync_place(id);
@@ -541,7 +568,9 @@ impl World {
         if !self.model.closed && self.now >= self.state.paused_until {
             self.model.paused = false;
         }
+        let deadline = self.engine("expire", |state, now, fx| state.expire_all(now, fx));
         let next = self.engine("upkeep", State::upkeep);
+        let next = next.min(deadline);
         let now = self.now;
         self.expect(next > now || self.state_is_due(next), || {
             format!("due at {next}, now {now}")

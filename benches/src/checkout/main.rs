@@ -1,0 +1,125 @@
+//! A checkout in pool-core and in its peers, in one run.
+
+mod loads;
+mod memory;
+mod peers;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use benches::Report;
+use clap::Parser;
+
+use crate::loads::{Contention, cancelled, contended, resized, scaled, uncontended};
+use crate::peers::{Bb8, Deadpool, FastPool, Floor, Mobc, PoolCore, Sqlx};
+
+#[derive(Parser)]
+struct Options {
+    /// Fewer and shorter rounds: for a look, not for a figure.
+    #[arg(long)]
+    quick: bool,
+    /// Where to write the results as JSON.
+    #[arg(long)]
+    json: Option<PathBuf>,
+    /// Only the benchmarks whose name contains this.
+    #[arg(long)]
+    only: Option<String>,
+    /// Measures the memory of one subject in this process and prints it: for `checkout/memory`.
+    #[arg(long, hide = true)]
+    memory_of: Option<String>,
+}
+
+fn main() -> anyhow::Result<()> {
+    let options = Options::parse();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?;
+    if let Some(subject) = options.memory_of {
+        return runtime.block_on(memory::of(&subject));
+    }
+    let report = runtime.block_on(measure(
+        options.quick,
+        options.only.as_deref().unwrap_or(""),
+    ))?;
+    report.print("pool-core");
+    if let Some(file) = options.json {
+        report.write(&file)?;
+    }
+    Ok(())
+}
+
+async fn measure(quick: bool, only: &str) -> anyhow::Result<Report> {
+    let mut report = Report::default();
+    let wanted = |name: &str| name.contains(only);
+    let rounds = if quick { 3 } else { 15 };
+    let ops = if quick { 50_000 } else { 300_000 };
+    let server = std::env::var("POSTGRES_URL").ok();
+    if server.is_none() {
+        eprintln!("SKIPPED: POSTGRES_URL is not set, so sqlx, which needs a server, is left out");
+    }
+
+    // Each round goes through all subjects, so that what disturbs the machine disturbs all.
+    for _ in 0..if wanted("checkout/uncontended") {
+        rounds
+    } else {
+        0
+    } {
+        uncontended::<Floor>(&mut report, ops).await;
+        uncontended::<PoolCore>(&mut report, ops).await;
+        uncontended::<Deadpool>(&mut report, ops).await;
+        uncontended::<Bb8>(&mut report, ops).await;
+        uncontended::<FastPool>(&mut report, ops).await;
+        uncontended::<Mobc>(&mut report, ops / 20).await;
+        if server.is_some() {
+            uncontended::<Sqlx>(&mut report, ops / 200).await;
+        }
+    }
+
+    let rounds = if quick { 1 } else { 7 };
+    let time = Duration::from_millis(if quick { 300 } else { 1_000 });
+    let loads = [
+        Contention {
+            name: "checkout/64x8",
+            tasks: 64,
+            connections: 8,
+            time,
+        },
+        Contention {
+            name: "checkout/1000x50",
+            tasks: 1_000,
+            connections: 50,
+            time,
+        },
+    ];
+    for load in loads.iter().filter(|load| wanted(load.name)) {
+        for _ in 0..rounds {
+            contended::<PoolCore>(&mut report, load).await;
+            contended::<Deadpool>(&mut report, load).await;
+            contended::<Bb8>(&mut report, load).await;
+            contended::<FastPool>(&mut report, load).await;
+            contended::<Mobc>(&mut report, load).await;
+        }
+    }
+
+    let rounds = if quick { 3 } else { 9 };
+    for _ in 0..rounds {
+        if wanted("checkout/cancelled") {
+            cancelled::<PoolCore>(&mut report, ops / 200).await;
+            cancelled::<Deadpool>(&mut report, ops / 200).await;
+            cancelled::<Bb8>(&mut report, ops / 200).await;
+        }
+        if wanted("checkout/scale") {
+            scaled(&mut report, 10, 100).await;
+            scaled(&mut report, 10_000, 100_000).await;
+        }
+        if wanted("checkout/resize") {
+            resized::<PoolCore>(&mut report, time / 2).await;
+            resized::<Deadpool>(&mut report, time / 2).await;
+        }
+    }
+    if wanted("checkout/memory") {
+        memory::compare(&mut report)?;
+    }
+    Ok(report)
+}
