@@ -64,7 +64,7 @@ impl Selection {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
-    let notes = Notes::open(workspace::root().join(".databases"))?;
+    let notes = Notes(workspace::root().join(".databases"));
     match &arguments.command {
         Command::Up {
             selection,
@@ -180,15 +180,12 @@ fn env(notes: &Notes, kinds: &[Kind]) -> ExitCode {
 struct Notes(PathBuf);
 
 impl Notes {
-    fn open(folder: PathBuf) -> Result<Self> {
-        fs::create_dir_all(&folder)
-            .with_context(|| format!("could not create {}", folder.display()))?;
-        Ok(Self(folder))
-    }
-
     /// Two `up` at once start one server of each kind.
     fn lock(&self) -> Result<File> {
-        let path = self.0.join("lock");
+        let folder = &self.0;
+        fs::create_dir_all(folder)
+            .with_context(|| format!("could not create {}", folder.display()))?;
+        let path = folder.join("lock");
         let what = || format!("could not lock {}", path.display());
         let file = File::create(&path).with_context(what)?;
         file.lock().with_context(what)?;

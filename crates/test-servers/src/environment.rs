@@ -3,10 +3,12 @@
 use std::env;
 use std::ffi::OsString;
 use std::fmt;
+use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::error::EnvironmentError;
+use crate::error::{EnvironmentError, FetchError};
 use crate::process::effective_user;
+use crate::runs::make_private;
 use crate::url::Redacted;
 
 /// A kind of database server.
@@ -84,7 +86,7 @@ impl fmt::Display for Source {
 /// |---|---|---|
 /// | `POSTGRES_URL`, `MONGODB_URL` | a server the user runs; nothing is started | a server is started |
 /// | `POOL_SERVERS_FROM` | `machine`, `package` or `docker`: only that source | `auto`: each in turn |
-/// | `POOL_SERVERS_CACHE` | where packaged servers are kept | `elastic-pools` below `XDG_CACHE_HOME` or `~/.cache` |
+/// | `POOL_SERVERS_CACHE` | where packaged servers are kept | `elastic-pools` below `XDG_CACHE_HOME` or `~/.cache`, or in the temporary folder |
 /// | `TMPDIR` | where run folders are made | `/tmp` |
 #[derive(Clone)]
 pub struct Environment {
@@ -92,6 +94,8 @@ pub struct Environment {
     mongodb_url: Option<String>,
     source: Option<Source>,
     cache: PathBuf,
+    /// Used when nobody chose a cache and the usual one cannot be made, as for a user without home.
+    cache_of_last_resort: Option<PathBuf>,
     runtime_root: PathBuf,
     search_path: OsString,
 }
@@ -142,16 +146,19 @@ impl Environment {
                 .map(PathBuf::from)
         };
         let temporary = folder("TMPDIR").unwrap_or_else(|| PathBuf::from("/tmp"));
+        let own_cache = folder("POOL_SERVERS_CACHE");
+        let usual_cache = folder("XDG_CACHE_HOME")
+            .or_else(|| folder("HOME").map(|home| home.join(".cache")))
+            .unwrap_or_else(|| temporary.clone())
+            .join("elastic-pools");
+        let in_temporary = || temporary.join(format!("elastic-pools-cache-{}", effective_user()));
+        let cache_of_last_resort = own_cache.is_none().then(in_temporary);
         Ok(Self {
             postgres_url: text(Kind::Postgres.variable())?,
             mongodb_url: text(Kind::Mongo.variable())?,
             source,
-            cache: folder("POOL_SERVERS_CACHE").unwrap_or_else(|| {
-                folder("XDG_CACHE_HOME")
-                    .or_else(|| folder("HOME").map(|home| home.join(".cache")))
-                    .unwrap_or_else(|| temporary.clone())
-                    .join("elastic-pools")
-            }),
+            cache: own_cache.unwrap_or(usual_cache),
+            cache_of_last_resort,
             runtime_root: temporary.join(format!("elastic-pools-{}", effective_user())),
             search_path: lookup("PATH").unwrap_or_default(),
         })
@@ -186,6 +193,7 @@ impl Environment {
     #[must_use]
     pub fn cache_in(mut self, folder: impl Into<PathBuf>) -> Self {
         self.cache = folder.into();
+        self.cache_of_last_resort = None;
         self
     }
 
@@ -205,10 +213,22 @@ impl Environment {
         }
     }
 
-    /// The folder in which packaged servers are kept.
-    #[must_use]
-    pub fn cache(&self) -> &Path {
-        &self.cache
+    /// The folder in which packaged servers are kept, made if need be.
+    pub(crate) fn make_cache(&self) -> Result<PathBuf, FetchError> {
+        let Err(source) = fs::create_dir_all(&self.cache) else {
+            return Ok(self.cache.clone());
+        };
+        match &self.cache_of_last_resort {
+            Some(folder) => {
+                // Programs are run from there, so nobody else may have put them there.
+                make_private(folder, 0o755)?;
+                Ok(folder.clone())
+            }
+            None => Err(FetchError::Cache {
+                path: self.cache.clone(),
+                source,
+            }),
+        }
     }
 
     /// The folder below which each server has its run folder.
@@ -257,17 +277,41 @@ mod tests {
     fn the_cache_folder_is_the_first_of_three() {
         let home = [("HOME", "/h")];
         assert_eq!(
-            read(&home).unwrap().cache(),
+            read(&home).unwrap().cache,
             Path::new("/h/.cache/elastic-pools")
         );
         let xdg = [("HOME", "/h"), ("XDG_CACHE_HOME", "/x")];
-        assert_eq!(read(&xdg).unwrap().cache(), Path::new("/x/elastic-pools"));
+        assert_eq!(read(&xdg).unwrap().cache, Path::new("/x/elastic-pools"));
         let own = [
             ("HOME", "/h"),
             ("XDG_CACHE_HOME", "/x"),
             ("POOL_SERVERS_CACHE", "/own"),
         ];
-        assert_eq!(read(&own).unwrap().cache(), Path::new("/own"));
+        assert_eq!(read(&own).unwrap().cache, Path::new("/own"));
+    }
+
+    #[test]
+    fn a_user_without_a_home_keeps_packages_in_the_temporary_folder() {
+        let scratch = env::temp_dir().join(format!("test-servers-home-{}", std::process::id()));
+        fs::create_dir_all(&scratch).unwrap();
+        let temporary = scratch.to_str().unwrap();
+        let nowhere = [("HOME", "/proc/nonexistent"), ("TMPDIR", temporary)];
+        let made = read(&nowhere).unwrap().make_cache().unwrap();
+        assert_eq!(
+            made,
+            scratch.join(format!("elastic-pools-cache-{}", effective_user()))
+        );
+
+        let chosen = [
+            ("POOL_SERVERS_CACHE", "/proc/nonexistent"),
+            ("TMPDIR", temporary),
+        ];
+        let said = read(&chosen).unwrap().make_cache().unwrap_err().to_string();
+        assert!(
+            said.contains("/proc/nonexistent; set POOL_SERVERS_CACHE"),
+            "{said}"
+        );
+        fs::remove_dir_all(scratch).unwrap();
     }
 
     #[test]

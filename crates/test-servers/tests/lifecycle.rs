@@ -73,8 +73,17 @@ fn server(kind: Kind, environment: &Environment) -> Option<Server> {
             eprintln!("SKIPPED: no {kind} server can be had on this machine");
             None
         }
-        Err(error) => panic!("{error}"),
+        Err(error) => panic!("{}", whole(&error)),
     }
+}
+
+/// The error with every cause below it.
+fn whole(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(": ")
 }
 
 fn address(server: &Server) -> SocketAddr {
