@@ -11,7 +11,7 @@ mod model {
     pub(crate) use loom::sync::MutexGuard;
 
     /// loom's mutex with the signature of `parking_lot`'s.
-    #[derive(Debug)]
+    #[derive(Debug, Default)]
     pub(crate) struct Mutex<T>(loom::sync::Mutex<T>);
 
     impl<T> Mutex<T> {

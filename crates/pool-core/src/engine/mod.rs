@@ -27,7 +27,9 @@ mod tally;
 mod upkeep;
 mod waiters;
 
-#[cfg(test)]
+#[cfg(all(test, pool_loom))]
+mod loom;
+#[cfg(all(test, not(pool_loom)))]
 mod tests;
 
 use std::sync::Arc;

@@ -147,7 +147,7 @@ impl SlotTable {
     }
 
     /// How many rows are in a phase: the second count that tests compare with the first.
-    #[cfg(test)]
+    #[cfg(all(test, not(pool_loom)))]
     pub(crate) fn count(&self, wanted: impl Fn(&Phase) -> bool) -> u32 {
         u32::try_from(self.rows.iter().filter(|phase| wanted(phase)).count()).unwrap()
     }

@@ -1,0 +1,266 @@
+//! Every interleaving of hand-off with cancelling, releasing, resizing and closing.
+//!
+//! ```text
+//! RUSTFLAGS="--cfg pool_loom" cargo test -p pool-core --lib --release loom
+//! ```
+
+use std::future::Future;
+use std::panic::Location;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use loom::future::block_on;
+use loom::sync::Arc;
+use loom::thread;
+
+use super::{
+    ClosedSlot, Effects, Given, Landing, Place, Refused, Rules, Slot, State, Task, WaiterKey,
+    Withdrawn,
+};
+use crate::Limits;
+use crate::clock::NEVER;
+use crate::sync::Mutex;
+
+type Connection = Box<Slot<u8>>;
+
+/// Explores every schedule with at most three preemptions: nearly all bugs need fewer (M. Musuvathi,
+/// S. Qadeer, "Iterative Context Bounding", PLDI 2007), and the time stays within seconds.
+fn model(story: impl Fn() + Send + Sync + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(3);
+    builder.check(story);
+}
+
+/// A pool whose tasks are run at once by whoever caused them.
+struct Pool(Mutex<State<u8>>);
+
+impl Pool {
+    fn new(max: u32) -> Arc<Self> {
+        let rules = Rules {
+            acquire_timeout: NEVER,
+            bypass: NEVER,
+            idle_timeout: NEVER,
+            surplus_timeout: NEVER,
+            max_lifetime: NEVER,
+            keepalive: NEVER,
+            leak_threshold: NEVER,
+            max_waiters: u32::MAX,
+            max_connecting: 4,
+            backoff_base: 1,
+            backoff_cap: 1,
+            saturation_hold: 1,
+            controlled_delay: None,
+        };
+        Arc::new(Self(Mutex::new(State::new(
+            Limits::new(0, max).unwrap(),
+            rules,
+            1,
+        ))))
+    }
+
+    fn step<T>(&self, step: impl FnOnce(&mut State<u8>, &mut Effects<u8>) -> T) -> T {
+        let mut fx = Effects::none();
+        let result = step(&mut self.0.lock(), &mut fx);
+        self.carry_out(fx);
+        result
+    }
+
+    fn carry_out(&self, fx: Effects<u8>) {
+        for waker in fx.waker.into_iter().chain(fx.wakers) {
+            waker.wake();
+        }
+        for task in fx.tasks {
+            match task {
+                Task::Close { slot, reason } => {
+                    let closed = ClosedSlot {
+                        row: slot.row,
+                        id: slot.id,
+                        reason,
+                    };
+                    self.step(|state, fx| state.closed(closed, false, 0, fx));
+                }
+                Task::Connect(order) => {
+                    let landing = Landing {
+                        order,
+                        connection: 0,
+                        took: 1,
+                    };
+                    self.step(|state, fx| state.landed(landing, 0, fx));
+                }
+                Task::Recycle(_) | Task::Validate(_) => unreachable!("nothing is dirty or old"),
+            }
+        }
+    }
+
+    fn release(&self, slot: Connection) {
+        self.step(|state, fx| {
+            if let Some(slot) = state.try_put_back(slot, 0) {
+                state.put_back(slot, 0, fx);
+            }
+        });
+    }
+
+    fn resize(&self, max: u32) {
+        self.step(|state, fx| state.set_limits(Limits::new(0, max).unwrap(), 0, fx));
+    }
+
+    /// Nothing is in anybody's hands, and the counts know it.
+    fn check_at_rest(&self, max: u32) {
+        let counts = self.0.lock().counts();
+        assert_eq!(
+            counts.active + counts.connecting + counts.closing + counts.waiting,
+            0,
+            "{counts}"
+        );
+        assert!(
+            counts.total <= max && counts.total == counts.idle,
+            "{counts}"
+        );
+    }
+}
+
+/// Begins to acquire.
+fn acquire(pool: &Arc<Pool>) -> Caller {
+    Caller {
+        pool: Arc::clone(pool),
+        key: None,
+    }
+}
+
+/// A caller, as in `acquire.rs`, without a runtime.
+struct Caller {
+    pool: Arc<Pool>,
+    key: Option<WaiterKey>,
+}
+
+impl Future for Caller {
+    type Output = Option<Connection>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Connection>> {
+        let pool = Arc::clone(&self.pool);
+        if let Some(key) = self.key {
+            let look = pool.0.lock().look(key, cx.waker(), 0);
+            let Ok((_, outcome)) = look else {
+                return Poll::Pending;
+            };
+            self.key = None;
+            return Poll::Ready(outcome.ok());
+        }
+        let mut fx = Effects::none();
+        let mut state = pool.0.lock();
+        if let Some(slot) = state.try_take(0, Location::caller()) {
+            return Poll::Ready(Some(slot));
+        }
+        let place = Place {
+            since: 0,
+            caller: Location::caller(),
+            expires: NEVER,
+        };
+        let given = state.queue(0, place, cx.waker(), &mut fx);
+        drop(state);
+        let poll = match given {
+            Given::Place(key) => {
+                self.key = Some(key);
+                Poll::Pending
+            }
+            Given::Refused(Refused::Closed) => Poll::Ready(None),
+            Given::Refused(refused) => panic!("{refused:?}"),
+        };
+        pool.carry_out(fx);
+        poll
+    }
+}
+
+impl Drop for Caller {
+    fn drop(&mut self) {
+        if let Some(key) = self.key.take() {
+            let withdrawn = self.pool.step(|state, fx| state.cancel(key, 0, fx));
+            assert!(
+                !matches!(withdrawn, Withdrawn::Outcome(Ok(_))),
+                "a connection was lost"
+            );
+        }
+    }
+}
+
+/// Polls once and gives up, wherever that leaves it.
+fn look_once_and_give_up(pool: &Arc<Pool>) {
+    let mut caller = Box::pin(acquire(pool));
+    block_on(std::future::poll_fn(|cx| {
+        if let Poll::Ready(Some(slot)) = caller.as_mut().poll(cx) {
+            pool.release(slot);
+        }
+        Poll::Ready(())
+    }));
+}
+
+#[test]
+fn loom_each_caller_is_served_while_others_release() {
+    model(|| {
+        let pool = Pool::new(1);
+        let other = Arc::clone(&pool);
+        let caller = thread::spawn(move || {
+            let slot = block_on(acquire(&other)).expect("the pool is open");
+            other.release(slot);
+        });
+        let slot = block_on(acquire(&pool)).expect("the pool is open");
+        pool.release(slot);
+        caller.join().unwrap();
+        pool.check_at_rest(1);
+    });
+}
+
+#[test]
+fn loom_a_hand_off_to_a_caller_that_gives_up_reaches_the_next() {
+    model(|| {
+        let pool = Pool::new(1);
+        let held = block_on(acquire(&pool)).expect("the pool is open");
+        let (first, second) = (Arc::clone(&pool), Arc::clone(&pool));
+        let gives_up = thread::spawn(move || look_once_and_give_up(&first));
+        let waits = thread::spawn(move || {
+            let slot = block_on(acquire(&second)).expect("the pool is open");
+            second.release(slot);
+        });
+        pool.release(held);
+        gives_up.join().unwrap();
+        waits.join().unwrap();
+        pool.check_at_rest(1);
+    });
+}
+
+#[test]
+fn loom_resizing_loses_neither_a_caller_nor_a_place() {
+    model(|| {
+        let pool = Pool::new(2);
+        let held = block_on(acquire(&pool)).expect("the pool is open");
+        let (caller, resizer) = (Arc::clone(&pool), Arc::clone(&pool));
+        let waits = thread::spawn(move || {
+            let slot = block_on(acquire(&caller)).expect("the pool is open");
+            caller.release(slot);
+        });
+        let resizes = thread::spawn(move || resizer.resize(1));
+        pool.release(held);
+        waits.join().unwrap();
+        resizes.join().unwrap();
+        pool.check_at_rest(1);
+    });
+}
+
+#[test]
+fn loom_closing_leaves_nobody_waiting() {
+    model(|| {
+        let pool = Pool::new(1);
+        let held = block_on(acquire(&pool)).expect("the pool is open");
+        let (caller, closer) = (Arc::clone(&pool), Arc::clone(&pool));
+        let waits = thread::spawn(move || {
+            if let Some(slot) = block_on(acquire(&caller)) {
+                caller.release(slot);
+            }
+        });
+        let closes = thread::spawn(move || closer.step(|state, fx| state.close(fx)));
+        pool.release(held);
+        waits.join().unwrap();
+        closes.join().unwrap();
+        pool.check_at_rest(0);
+    });
+}
