@@ -5,6 +5,7 @@
 
 #![allow(clippy::print_stdout, reason = "a command's output is its purpose")]
 
+mod bench;
 mod child;
 mod ci;
 mod databases;
@@ -32,6 +33,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Measure this project beside its peers, in one run.
+    Bench(bench::Arguments),
     /// Format, clippy, rustdoc, tidy, then every test: what a change has to pass.
     Ci(ci::Arguments),
     /// Start, list and end the database servers on their own.
@@ -48,6 +51,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let ended = match &Arguments::parse().command {
+        Command::Bench(arguments) => bench::run(arguments),
         Command::Ci(arguments) => ci::run(arguments),
         Command::Databases(arguments) => databases::run(arguments),
         Command::Demo(arguments) => demo::run(arguments),

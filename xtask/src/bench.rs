@@ -1,0 +1,89 @@
+//! `cargo xtask bench`: this project and its peers, side by side in one run.
+
+use std::path::{PathBuf, absolute};
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result};
+use clap::{Args, ValueEnum};
+use test_servers::Kind;
+
+use crate::{child, servers, workspace};
+
+#[derive(Args)]
+pub(crate) struct Arguments {
+    /// What to measure.
+    #[arg(value_enum, default_value_t = Suite::Checkout)]
+    suite: Suite,
+    /// Fewer and shorter rounds: for a look, not for a figure.
+    #[arg(long)]
+    quick: bool,
+    /// Only the benchmarks whose name contains this.
+    #[arg(long)]
+    only: Option<String>,
+    /// Write the results to this file as well.
+    #[arg(long)]
+    json: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Suite {
+    /// A checkout on a fake connection: pool-core, deadpool, bb8, mobc, fast_pool; sqlx on a server.
+    Checkout,
+}
+
+impl Suite {
+    const fn program(self) -> &'static str {
+        match self {
+            Self::Checkout => "checkout",
+        }
+    }
+
+    const fn servers(self) -> &'static [Kind] {
+        match self {
+            Self::Checkout => &[Kind::Postgres],
+        }
+    }
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let Arguments {
+        suite,
+        quick,
+        only,
+        json,
+    } = arguments;
+    // Peers' crates stay in a workspace, and a target folder, of their own.
+    let manifest = workspace::root().join("benches/Cargo.toml");
+    let manifest = manifest
+        .to_str()
+        .context("the path of the workspace is not UTF-8")?;
+    let common = [
+        "--release",
+        "--manifest-path",
+        manifest,
+        "--bin",
+        suite.program(),
+    ];
+    let mut build = workspace::cargo();
+    build.arg("build").args(common);
+    if let Some(failed) = child::succeed(&mut build)? {
+        return Ok(failed);
+    }
+    let servers = servers::all(suite.servers())?;
+    let mut bench = workspace::cargo();
+    bench.args(["run", "--quiet"]).args(common).arg("--");
+    if *quick {
+        bench.arg("--quick");
+    }
+    if let Some(only) = only {
+        bench.args(["--only", only]);
+    }
+    if let Some(file) = json {
+        // Meant as seen from here.
+        bench
+            .arg("--json")
+            .arg(absolute(file).context("could not make --json absolute")?);
+    }
+    servers::tell(&mut bench, &servers);
+    child::run(&mut bench).map(ExitCode::from)
+}
