@@ -1,0 +1,132 @@
+//! Having a given number of sockets open: the only way that the driver offers from outside.
+//!
+//! A server answers `hello` with a `topologyVersion` only after `maxAwaitTimeMS`, unless its state
+//! changes ("Server Discovery and Monitoring" specification, streaming protocol). Each such
+//! command keeps its socket for that long, so as many of them at once need as many sockets: the
+//! driver opens exactly those that are missing. Commands that are answered at once would share
+//! the first few.
+
+use std::time::Duration;
+
+use futures_util::future::try_join_all;
+use mongodb::Database;
+use mongodb::bson::{Document, doc};
+
+use crate::backend::Backend;
+use crate::error::MongoConnectError;
+
+/// Long enough for the driver to open a few sockets.
+const FIRST_HOLD: Duration = Duration::from_millis(60);
+
+/// Long enough for a slow handshake.
+const LONGEST_HOLD: Duration = Duration::from_secs(1);
+
+/// How often a refresh tries to have all sockets in use at once.
+const ROUNDS: u32 = 4;
+
+/// Sockets that are open only have to be taken all at once.
+const REFRESH: Duration = Duration::from_millis(10);
+
+impl Backend {
+    /// Opens sockets until `wanted` are open, and not one more.
+    ///
+    /// In rounds: where opening takes longer than the sockets that are open already are held, the
+    /// next round holds them longer. Ends only with success or an error: the caller sets a time.
+    pub(crate) async fn open_sockets(&self, wanted: u32) -> Result<(), MongoConnectError> {
+        let _turn = self.holding.acquire().await;
+        let mut time = FIRST_HOLD;
+        loop {
+            let hello = Hello::ask(self).await?;
+            if self.watch.sockets.open(hello.me.as_deref()) >= wanted {
+                return Ok(());
+            }
+            // What operations use now is open already.
+            let missing = wanted.saturating_sub(self.watch.sockets.in_use());
+            self.hold(&hello, missing, time).await?;
+            time = (time * 2).min(LONGEST_HOLD);
+        }
+    }
+
+    /// Opens what is missing of `wanted` and uses what is there, leaving out as many sockets as
+    /// there are callers with a lease, `busy`, who may use one any moment.
+    ///
+    /// Ends with success after a few rounds even where callers came in between.
+    pub(crate) async fn keep_sockets(
+        &self,
+        wanted: u32,
+        busy: u32,
+    ) -> Result<(), MongoConnectError> {
+        let _turn = self.holding.acquire().await;
+        let sockets = &self.watch.sockets;
+        let hello = Hello::ask(self).await?;
+        let mut time = REFRESH;
+        for _ in 0..ROUNDS {
+            if sockets.open(hello.me.as_deref()) < wanted {
+                time = time.max(FIRST_HOLD);
+            }
+            sockets.begin_peak();
+            let busy = busy.max(sockets.in_use());
+            self.hold(&hello, wanted.saturating_sub(busy), time).await?;
+            // On a machine under load the first sockets may be free before the last is taken.
+            if sockets.peak_in_use() >= wanted {
+                break;
+            }
+            time *= 2;
+        }
+        Ok(())
+    }
+
+    /// How many sockets are open, to all servers together.
+    pub(crate) fn open_now(&self) -> u32 {
+        self.watch.sockets.open(None)
+    }
+
+    /// Uses `sockets` sockets at once, for about `time`.
+    async fn hold(
+        &self,
+        hello: &Hello,
+        sockets: u32,
+        time: Duration,
+    ) -> Result<(), MongoConnectError> {
+        let holds = (0..sockets).map(|_| self.command(&hello.admin, hello.awaited(time)));
+        try_join_all(holds).await.map(drop)
+    }
+}
+
+/// A server's answer to a first `hello`.
+struct Hello {
+    admin: Database,
+    topology_version: Option<Document>,
+    /// The server's own address, where that is the one the driver knows it by and all operations
+    /// go to it.
+    me: Option<String>,
+}
+
+impl Hello {
+    async fn ask(backend: &Backend) -> Result<Self, MongoConnectError> {
+        let admin = backend.client.database("admin");
+        let answer = backend.command(&admin, doc! { "hello": 1 }).await?;
+        let me = answer
+            .get_str("me")
+            .ok()
+            .filter(|_| backend.client.selection_criteria().is_none())
+            .filter(|me| backend.watch.sockets.knows(me))
+            .map(str::to_owned);
+        Ok(Self {
+            topology_version: answer.get_document("topologyVersion").ok().cloned(),
+            admin,
+            me,
+        })
+    }
+
+    /// A `hello` that the server answers after `time`, or at once if it is older than 4.4.
+    fn awaited(&self, time: Duration) -> Document {
+        let mut command = doc! { "hello": 1 };
+        if let Some(version) = &self.topology_version {
+            command.insert("topologyVersion", version);
+            let millis = i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
+            command.insert("maxAwaitTimeMS", millis);
+        }
+        command
+    }
+}

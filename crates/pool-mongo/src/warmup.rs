@@ -1,0 +1,109 @@
+//! Opening the minimum before the first caller comes.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use pool_core::{SharedError, WarmupReport};
+use tokio::time::Instant;
+
+use crate::error::MongoWarmupError;
+use crate::pool::MongoPool;
+use crate::sockets::ServerSockets;
+
+/// What a warm-up did.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct MongoWarmupReport {
+    /// How many leases and sockets were wanted: the minimum, or the target of a sizing policy.
+    pub wanted: u32,
+    /// How many sockets are open, on all servers, by the driver's own account.
+    pub sockets: u32,
+    /// How many of them this warm-up, or somebody else meanwhile, opened.
+    pub sockets_opened: u32,
+    /// The sockets server by server.
+    pub servers: Vec<ServerSockets>,
+    /// What the engine did with the leases.
+    pub leases: WarmupReport,
+    /// How long it took, all together.
+    pub elapsed: Duration,
+}
+
+impl MongoPool {
+    /// Opens the minimum of leases and of sockets, authenticated, and then turns
+    /// [`ready`](Self::ready) true.
+    ///
+    /// First comes one authenticated round trip, so that a wrong password or an unreachable host
+    /// ends here, with its cause. Then as many commands as sockets are wanted are sent at once
+    /// that the server answers late: the driver opens exactly those that are missing, on the
+    /// primary, or on the servers of the URI's read preference. With a minimum of 0 the round
+    /// trip is all.
+    ///
+    /// The driver's own `warm_connection_pool` is not used: it does nothing before the first
+    /// heartbeat, reports no error, and waits for ever when a socket cannot be authenticated.
+    ///
+    /// # Errors
+    ///
+    /// `acquire_timeout` is over, the pool is closed, the server turns the user down. The error
+    /// says how far it came, and why it got no further.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: what has been opened stays, and the pool does not turn ready.
+    pub async fn warmup_pool(&self) -> Result<MongoWarmupReport, MongoWarmupError> {
+        let began = Instant::now();
+        let backend = self.inner.backend();
+        let wanted = self.inner.floor();
+        let before = backend.open_now();
+        let failed = |cause: Option<SharedError>| MongoWarmupError {
+            pool: self.name().to_owned(),
+            wanted,
+            open: backend.open_now(),
+            elapsed: began.elapsed(),
+            cause,
+        };
+        let work = async {
+            if self.is_closed() {
+                return Err(failed(None));
+            }
+            let shared = |error| failed(Some(Arc::new(error)));
+            backend.prove().await.map_err(shared)?;
+            backend.open_sockets(wanted).await.map_err(shared)?;
+            self.inner.engine.warmup_pool().await.map_err(|error| {
+                let cause = error.cause.clone();
+                failed(Some(cause.unwrap_or_else(|| Arc::new(error))))
+            })
+        };
+        let limit = self.inner.settings.acquire_timeout;
+        let leases = match tokio::time::timeout(limit, work).await {
+            Ok(leases) => leases?,
+            Err(_elapsed) => return Err(failed(None)),
+        };
+        self.inner.warmed.store(true, Ordering::Release);
+        let sockets = backend.open_now();
+        Ok(MongoWarmupReport {
+            wanted,
+            sockets,
+            sockets_opened: sockets.saturating_sub(before),
+            servers: backend.watch.sockets.snapshot(),
+            leases,
+            elapsed: began.elapsed(),
+        })
+    }
+}
+
+impl std::fmt::Display for MongoWarmupReport {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self {
+            wanted,
+            sockets,
+            sockets_opened,
+            elapsed,
+            ..
+        } = self;
+        write!(
+            f,
+            "{sockets} sockets open ({wanted} wanted, {sockets_opened} opened) after {elapsed:.1?}"
+        )
+    }
+}

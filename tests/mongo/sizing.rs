@@ -1,0 +1,109 @@
+//! Sizing by load is real at the server.
+
+use std::time::{Duration, Instant};
+
+use mongodb::bson::doc;
+use pool_core::sizing::Direction;
+use pool_core::{DynamicPoolConfig, DynamicSizing as _};
+
+use crate::support::Site;
+
+const CONFIG: DynamicPoolConfig = DynamicPoolConfig {
+    enabled: true,
+    min_size: 2,
+    max_size: 20,
+    scale_up_threshold: 70.0,
+    scale_down_threshold: 30.0,
+    scale_up_increment: 6,
+    scale_down_increment: 18,
+    evaluation_interval: 250,
+};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_server_follows_the_load_up_and_down() {
+    let Some(site) = Site::new("dynamic").await else {
+        return;
+    };
+    let idle = Duration::from_secs(1);
+    let pool = site
+        .pool(|builder| builder.ceiling(24).idle_timeout(idle).dynamic(CONFIG))
+        .await;
+    pool.warmup_pool().await.unwrap();
+    assert_eq!(site.server_sockets().await, 2);
+
+    let end = Instant::now() + Duration::from_secs(2);
+    let mut tasks = tokio::task::JoinSet::new();
+    for _ in 0..40 {
+        let pool = pool.clone();
+        tasks.spawn(async move {
+            while Instant::now() < end {
+                let lease = pool.acquire().await.unwrap();
+                lease.run_command(doc! { "ping": 1 }).await.unwrap();
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        });
+    }
+    let mut peak = 0;
+    while Instant::now() < end {
+        peak = peak.max(site.server_sockets().await);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    while let Some(done) = tasks.join_next().await {
+        done.unwrap();
+    }
+    assert!(
+        (15..=20).contains(&peak),
+        "{peak} sockets at 20 leases under load"
+    );
+    assert!(pool.counts().total > 10);
+
+    // One evaluation sees the idle pool; then the sockets have `idle_timeout` and 2 s.
+    let within =
+        Duration::from_millis(2 * CONFIG.evaluation_interval) + idle + Duration::from_secs(2);
+    site.server_sockets_become(|sockets| sockets == 2, within)
+        .await;
+    let directions: Vec<_> = pool
+        .sizing_decisions()
+        .iter()
+        .map(|record| record.decision.direction)
+        .collect();
+    assert!(directions.contains(&Direction::Down), "{directions:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_configuration_is_checked_against_the_ceiling() {
+    let Some(site) = Site::new("checked").await else {
+        return;
+    };
+    let pool = site.pool(|builder| builder.limits(1, 5).ceiling(10)).await;
+    let refused = pool
+        .set_dynamic_pool_config(CONFIG)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        refused.contains("maxSize 20") && refused.contains("ceiling 10"),
+        "{refused}"
+    );
+    let contradicting = DynamicPoolConfig {
+        min_size: 9,
+        max_size: 8,
+        ..CONFIG
+    };
+    let refused = pool
+        .set_dynamic_pool_config(contradicting)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        refused.contains("minSize 9") && refused.contains("maxSize 8"),
+        "{refused}"
+    );
+    assert_eq!(pool.dynamic_pool_config(), None);
+    assert_eq!((pool.limits().min(), pool.limits().max()), (1, 5));
+    let fits = DynamicPoolConfig {
+        max_size: 10,
+        ..CONFIG
+    };
+    pool.set_dynamic_pool_config(fits).unwrap();
+    assert_eq!((pool.limits().min(), pool.limits().max()), (2, 10));
+    assert_eq!(pool.dynamic_pool_config(), Some(fits));
+}

@@ -1,0 +1,153 @@
+//! A pool of its own for each test, and the server's own account of its sockets.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use futures_util::TryStreamExt as _;
+use mongodb::Client;
+use mongodb::bson::{Document, doc};
+use mongodb::options::ClientOptions;
+use pool_mongo::{MongoPool, MongoPoolBuilder};
+
+/// The server, and names that no other test uses.
+pub(crate) struct Site {
+    pub(crate) url: String,
+    /// The pool's name, its `appName` and its database.
+    pub(crate) name: String,
+    observer: Client,
+}
+
+impl Site {
+    /// `None` when there is no server, after saying so.
+    pub(crate) async fn new(test: &str) -> Option<Self> {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let url = integration_tests::mongodb_url()?;
+        let next = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("{test}_{}_{next}", std::process::id());
+        let mut options = ClientOptions::parse(&url)
+            .await
+            .expect("a valid MONGODB_URL");
+        options.app_name = Some("observer".to_owned());
+        let observer = Client::with_options(options).expect("valid options");
+        Some(Self {
+            url,
+            name,
+            observer,
+        })
+    }
+
+    /// A builder with this test's names.
+    pub(crate) fn builder(&self) -> MongoPoolBuilder {
+        MongoPool::builder(self.url.as_str())
+            .name(&self.name)
+            .database(&self.name)
+            .acquire_timeout(Duration::from_secs(10))
+    }
+
+    pub(crate) async fn pool(
+        &self,
+        change: impl FnOnce(MongoPoolBuilder) -> MongoPoolBuilder,
+    ) -> MongoPool {
+        change(self.builder())
+            .build()
+            .await
+            .expect("valid settings")
+    }
+
+    /// How many sockets of this test's pool the server has, without the driver's monitors.
+    pub(crate) async fn server_sockets(&self) -> u32 {
+        let mut wanted = doc! { "appName": &self.name };
+        let authenticated = self.url.contains('@');
+        if authenticated {
+            // Monitors do not authenticate.
+            wanted.insert("effectiveUsers.0", doc! { "$exists": true });
+        }
+        let pipeline = [
+            doc! { "$currentOp": { "allUsers": true, "idleConnections": true } },
+            doc! { "$match": wanted },
+            doc! { "$group": { "_id": "$connectionId" } },
+            doc! { "$count": "sockets" },
+        ];
+        let admin = self.observer.database("admin");
+        let found: Vec<Document> = admin
+            .aggregate(pipeline)
+            .await
+            .expect("the observer may see all operations")
+            .try_collect()
+            .await
+            .expect("the server answers");
+        let sockets = found
+            .first()
+            .map_or(0, |counted| counted.get_i32("sockets").unwrap_or(0));
+        let monitors = if authenticated { 0 } else { 2 };
+        u32::try_from(sockets).unwrap_or(0).saturating_sub(monitors)
+    }
+
+    /// Waits until the server's count satisfies `wanted`.
+    #[track_caller]
+    pub(crate) fn server_sockets_become(
+        &self,
+        wanted: impl Fn(u32) -> bool,
+        within: Duration,
+    ) -> impl Future<Output = u32> {
+        let caller = std::panic::Location::caller();
+        async move {
+            let end = Instant::now() + within;
+            loop {
+                let sockets = self.server_sockets().await;
+                if wanted(sockets) {
+                    return sockets;
+                }
+                assert!(
+                    Instant::now() < end,
+                    "{caller}: the server still has {sockets} sockets after {within:?}"
+                );
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+
+    /// Removes what the test has written.
+    pub(crate) async fn clean(&self) {
+        let _ = self.observer.database(&self.name).drop().await;
+    }
+}
+
+/// Open sockets, in use and not, by the pool's own account.
+pub(crate) fn open(pool: &MongoPool) -> u32 {
+    pool.sockets().iter().map(|server| server.open).sum()
+}
+
+pub(crate) fn in_use(pool: &MongoPool) -> u32 {
+    pool.sockets().iter().map(|server| server.in_use).sum()
+}
+
+/// Waits until `holds` is true.
+#[track_caller]
+pub(crate) fn eventually(
+    within: Duration,
+    what: &str,
+    holds: impl Fn() -> bool,
+) -> impl Future<Output = ()> {
+    let caller = std::panic::Location::caller();
+    async move {
+        let end = Instant::now() + within;
+        while !holds() {
+            assert!(
+                Instant::now() < end,
+                "{caller}: not within {within:?}: {what}"
+            );
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+}
+
+/// The same URL with another password, or with a user where it has none.
+pub(crate) fn with_password(url: &str, password: &str) -> String {
+    let (scheme, rest) = url.split_once("://").expect("a URL has a scheme");
+    let (user, rest) = match rest.split_once('@') {
+        Some((user_info, rest)) => (user_info.split(':').next().unwrap_or("nobody"), rest),
+        None => ("nobody", rest),
+    };
+    format!("{scheme}://{user}:{password}@{rest}")
+}

@@ -1,0 +1,87 @@
+//! Warm-up opens exactly what was asked for, and the minimum stays.
+
+use std::time::Duration;
+
+use crate::support::{Site, open};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn warm_up_opens_exactly_the_minimum() {
+    for min in [0, 1, 5, 20] {
+        let Some(site) = Site::new("exactly").await else {
+            return;
+        };
+        let pool = site
+            .pool(|builder| builder.limits(min, 30).max_connecting(2))
+            .await;
+        assert!(!pool.ready() && !pool.pool_metrics().ready);
+        let report = pool.warmup_pool().await.unwrap();
+        // One socket carries the proof that the server can be used.
+        let wanted = min.max(1);
+        assert_eq!((report.wanted, report.sockets), (min, wanted), "{report}");
+        assert_eq!(site.server_sockets().await, wanted);
+        assert!(pool.ready() && pool.pool_metrics().ready);
+        assert_eq!(pool.counts().idle, min);
+        assert_eq!(report.leases.open, min);
+        let again = pool.warmup_pool().await.unwrap();
+        assert_eq!(
+            (again.sockets, again.sockets_opened),
+            (wanted, 0),
+            "{again}"
+        );
+        assert_eq!(site.server_sockets().await, wanted);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_warm_ups_at_once_open_no_more() {
+    let Some(site) = Site::new("twice").await else {
+        return;
+    };
+    let pool = site.pool(|builder| builder.limits(6, 20)).await;
+    let (first, second) = tokio::join!(pool.warmup_pool(), pool.warmup_pool());
+    assert_eq!((first.unwrap().sockets, second.unwrap().sockets), (6, 6));
+    assert_eq!(site.server_sockets().await, 6);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_minimum_outlives_the_idle_timeout() {
+    let Some(site) = Site::new("kept").await else {
+        return;
+    };
+    let idle = Duration::from_secs(1);
+    let pool = site
+        .pool(|builder| builder.limits(5, 10).idle_timeout(idle))
+        .await;
+    pool.warmup_pool().await.unwrap();
+    for _ in 0..8 {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        assert_eq!(site.server_sockets().await, 5);
+    }
+    let closed: u64 = pool
+        .sockets()
+        .iter()
+        .map(|server| server.closed.total())
+        .sum();
+    assert_eq!(closed, 0, "kept, not closed and opened again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_minimum_that_changes_is_followed_up_and_down() {
+    let Some(site) = Site::new("changed").await else {
+        return;
+    };
+    let idle = Duration::from_secs(1);
+    let pool = site
+        .pool(|builder| builder.limits(1, 20).idle_timeout(idle))
+        .await;
+    pool.warmup_pool().await.unwrap();
+    pool.set_limits(9, 20).unwrap();
+    site.server_sockets_become(|sockets| sockets == 9, Duration::from_secs(3))
+        .await;
+    assert_eq!(open(&pool), 9);
+    pool.set_limits(2, 20).unwrap();
+    site.server_sockets_become(|sockets| sockets == 2, idle + Duration::from_secs(2))
+        .await;
+    tokio::time::sleep(idle * 2).await;
+    assert_eq!(site.server_sockets().await, 2);
+}
