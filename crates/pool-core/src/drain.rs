@@ -44,10 +44,13 @@ impl<M: ConnectionManager> Pool<M> {
                 let mut changed = std::pin::pin!(self.shared.changed.notified());
                 changed.as_mut().enable();
                 if self.shared.state.lock().total == 0 {
-                    return;
+                    break;
                 }
                 changed.await;
             }
+            // Upkeep and sizing end by themselves once the pool is closed.
+            self.shared.tasks.close();
+            self.shared.tasks.wait().await;
         };
         let in_time = tokio::time::timeout(deadline, gone).await.is_ok();
         let now = self.shared.now();
