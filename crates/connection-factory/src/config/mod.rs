@@ -1,0 +1,298 @@
+//! One configuration for the pools of every service.
+
+mod error;
+mod layer;
+mod read;
+mod sources;
+mod spelling;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use figment::Figment;
+use figment::value::{Dict, Value};
+use pool_core::{DynamicPoolConfig, Limits};
+use pool_mongo::MongoConfig;
+use pool_postgres::PostgresConfig;
+use serde::de::DeserializeOwned;
+
+pub use self::error::{ConfigError, ConfigProblem};
+use self::read::{Reader, overlay};
+pub use self::sources::ConfigSources;
+pub(crate) use self::spelling::service_name;
+use crate::Database;
+
+/// The service that is meant when a configuration names none.
+const DEFAULT_SERVICE: &str = "default";
+const TOP: [&str; 4] = ["defaults", "drain_timeout_ms", "service", "services"];
+const DATABASES: [&str; 2] = ["mongodb", "postgres"];
+
+/// What a [`ConnectionFactory`](crate::ConnectionFactory) makes pools from; free of mistakes that
+/// can be seen without a server.
+///
+/// Made by [`ConfigSources`], or from a figment of the caller's own. No URL or password is part of
+/// its `Debug`.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct FactoryConfig {
+    /// The service that this process is: `service`, or the only one that is configured.
+    pub service: Option<String>,
+    /// The services by name.
+    pub services: BTreeMap<String, ServiceConfig>,
+    /// How long the pools may take to close, `drain_timeout_ms`. Defaults to 10 s.
+    pub drain_timeout: Duration,
+}
+
+/// The databases of one service.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct ServiceConfig {
+    /// Its PostgreSQL pool, if it has one.
+    pub postgres: Option<PostgresSettings>,
+    /// Its MongoDB pool, if it has one.
+    pub mongodb: Option<MongoSettings>,
+}
+
+/// The settings of a PostgreSQL pool and where they come from.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct PostgresSettings {
+    /// The adapter's own settings.
+    pub pool: PostgresConfig,
+    /// Where the URL comes from, for errors.
+    pub origin: String,
+}
+
+/// The settings of a MongoDB pool and where they come from.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct MongoSettings {
+    /// The adapter's own settings.
+    pub pool: MongoConfig,
+    /// Where the URI comes from, for errors.
+    pub origin: String,
+}
+
+impl FactoryConfig {
+    /// Begins a list of sources, without any.
+    pub fn sources() -> ConfigSources {
+        ConfigSources::new()
+    }
+
+    /// Reads a figment of the caller's own making.
+    ///
+    /// Its layers have to agree on the spelling of keys to override each other; those of
+    /// [`ConfigSources`] need not.
+    ///
+    /// # Errors
+    ///
+    /// Every unknown key, wrong type, contradiction and missing setting together, each with the
+    /// key as written and its source. Values are not part of the text.
+    pub fn from_figment(figment: &Figment) -> Result<Self, ConfigError> {
+        Self::read(figment, Vec::new())
+    }
+
+    /// The name of the service that this process is.
+    ///
+    /// # Errors
+    ///
+    /// Several are configured and `service` names none of them.
+    pub fn own_service(&self) -> Result<&str, ConfigError> {
+        self.service.as_deref().ok_or_else(|| ConfigError {
+            problems: vec![ConfigProblem {
+                place: "`service`".to_owned(),
+                message: format!(
+                    "is not set and {} are configured: name the one that this process is",
+                    self.services
+                        .keys()
+                        .map(|name| format!("`{name}`"))
+                        .collect::<Vec<_>>()
+                        .join(", ")
+                ),
+            }],
+        })
+    }
+
+    /// `problems` were found on the way to the figment.
+    fn read(figment: &Figment, mut problems: Vec<ConfigProblem>) -> Result<Self, ConfigError> {
+        let tree = match figment.find_value("") {
+            Ok(Value::Dict(_, tree)) => tree,
+            Ok(_) => Dict::new(),
+            Err(error) => {
+                problems.extend(read::syntax_problems(error));
+                return Err(ConfigError { problems });
+            }
+        };
+        let mut spellings = spelling::Spellings::new();
+        let (tree, doubled) = spelling::unify(tree, &mut spellings);
+        problems.extend(doubled.into_iter().map(|(first, second)| ConfigProblem {
+            place: format!("`{first}` and `{second}`"),
+            message: "are the same setting, written twice".to_owned(),
+        }));
+        let mut reader = Reader::new(figment, tree.clone(), spellings);
+        let config = Self::read_tree(&mut reader, tree);
+        problems.append(&mut reader.problems);
+        ConfigError::check(problems)?;
+        Ok(config)
+    }
+
+    fn read_tree(reader: &mut Reader<'_>, mut tree: Dict) -> Self {
+        let drain_timeout = tree
+            .remove("drain_timeout_ms")
+            .and_then(|value| reader.value::<u64>("drain_timeout_ms", value))
+            .map_or(Duration::from_secs(10), Duration::from_millis);
+        let own = tree
+            .remove("service")
+            .and_then(|value| reader.value::<String>("service", value));
+        let defaults = tree.remove("defaults").map_or_else(Dict::new, |value| {
+            reader.table(&["defaults".to_owned()], value)
+        });
+        let mut services = tree.remove("services").map_or_else(Dict::new, |value| {
+            reader.table(&["services".to_owned()], value)
+        });
+        for (key, value) in &tree {
+            reader.note_unknown(std::slice::from_ref(key), value, &TOP);
+        }
+        if services.is_empty() && !defaults.is_empty() {
+            services.insert(DEFAULT_SERVICE.to_owned(), Value::from(Dict::new()));
+        }
+        let services: BTreeMap<_, _> = services
+            .into_iter()
+            .map(|(name, value)| {
+                let path = ["services".to_owned(), name.clone()];
+                let section = reader.table(&path, value);
+                (name, ServiceConfig::read(reader, &path, section, &defaults))
+            })
+            .collect();
+        let service = match own {
+            Some(name) => {
+                let name = service_name(&name);
+                if !services.contains_key(&name) {
+                    reader.note_missing(&["services".to_owned(), name.clone()]);
+                }
+                Some(name)
+            }
+            None if services.len() == 1 => services.keys().next().cloned(),
+            None => None,
+        };
+        Self {
+            service,
+            services,
+            drain_timeout,
+        }
+    }
+}
+
+impl ServiceConfig {
+    fn read(reader: &mut Reader<'_>, path: &[String], mut section: Dict, defaults: &Dict) -> Self {
+        let mut merged = |database: Database| {
+            let key = database.key();
+            let under = defaults.get(key);
+            let over = section.remove(key);
+            // A service without a table of its own has the database when the defaults lead to one.
+            let wanted = over.is_some() || under.is_some_and(leads_somewhere);
+            let layers: Vec<Dict> = [under.cloned(), over]
+                .into_iter()
+                .flatten()
+                .map(|value| reader.table(&below(path, key), value))
+                .collect();
+            wanted.then(|| Value::from(layers.into_iter().fold(Dict::new(), overlay)))
+        };
+        let (postgres, mongodb) = (merged(Database::Postgresql), merged(Database::Mongodb));
+        for (key, value) in &section {
+            reader.note_unknown(&below(path, key), value, &DATABASES);
+        }
+        for (key, value) in defaults {
+            if !DATABASES.contains(&key.as_str()) {
+                let path = ["defaults".to_owned(), key.clone()];
+                reader.note_unknown(&path, value, &DATABASES);
+            }
+        }
+        Self {
+            postgres: postgres.and_then(|value| {
+                let path = below(path, Database::Postgresql.key());
+                let origin = reader.origin(&path, &value, "url");
+                let pool: PostgresConfig = section_of(reader, &path, &value)?;
+                if pool.dynamic.is_none() {
+                    let limits = (
+                        pool.min_connections.unwrap_or(0),
+                        pool.max_connections.unwrap_or(10),
+                    );
+                    check_limits(reader, &path, &value, limits);
+                }
+                check_dynamic(reader, &path, &value, pool.dynamic);
+                check_url(reader, &path, &value, &pool);
+                Some(PostgresSettings { pool, origin })
+            }),
+            mongodb: mongodb.and_then(|value| {
+                let path = below(path, Database::Mongodb.key());
+                let origin = reader.origin(&path, &value, "uri");
+                let pool: MongoConfig = section_of(reader, &path, &value)?;
+                if pool.dynamic.is_none() {
+                    let limits = (pool.min_connections, pool.max_connections);
+                    check_limits(reader, &path, &value, limits);
+                }
+                check_dynamic(reader, &path, &value, pool.dynamic);
+                Some(MongoSettings { pool, origin })
+            }),
+        }
+    }
+}
+
+fn section_of<T: DeserializeOwned>(
+    reader: &mut Reader<'_>,
+    path: &[String],
+    value: &Value,
+) -> Option<T> {
+    reader.section(path, value.clone())
+}
+
+fn check_limits(reader: &mut Reader<'_>, path: &[String], value: &Value, limits: (u32, u32)) {
+    if let Err(invalid) = Limits::new(limits.0, limits.1) {
+        let key = if value.find_ref("max_connections").is_some() {
+            "max_connections"
+        } else {
+            "min_connections"
+        };
+        let place = value.find_ref(key).unwrap_or(value);
+        reader.note(&below(path, key), place, invalid.to_string());
+    }
+}
+
+fn check_dynamic(
+    reader: &mut Reader<'_>,
+    path: &[String],
+    value: &Value,
+    dynamic: Option<DynamicPoolConfig>,
+) {
+    let Some(Err(invalid)) = dynamic.map(|dynamic| dynamic.validate()) else {
+        return;
+    };
+    let place = value.find_ref("dynamic").unwrap_or(value);
+    for problem in invalid.problems {
+        reader.note(&below(path, "dynamic"), place, problem.to_string());
+    }
+}
+
+fn check_url(reader: &mut Reader<'_>, path: &[String], value: &Value, pool: &PostgresConfig) {
+    let Err(error) = pool.builder() else {
+        return;
+    };
+    let place = value.find_ref("url").unwrap_or(value);
+    for problem in error.problems {
+        reader.note(&below(path, "url"), place, problem.to_string());
+    }
+}
+
+fn leads_somewhere(defaults: &Value) -> bool {
+    defaults
+        .as_dict()
+        .is_some_and(|table| table.contains_key("url") || table.contains_key("uri"))
+}
+
+fn below(path: &[String], key: &str) -> Vec<String> {
+    path.iter().cloned().chain([key.to_owned()]).collect()
+}
+
+#[cfg(test)]
+mod tests;

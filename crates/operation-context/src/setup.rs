@@ -1,0 +1,158 @@
+//! A container with the factory and the pools of one service.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use connection_factory::{ConfigError, ConnectionFactory, FactoryConfig};
+use pool_mongo::MongoPool;
+use pool_postgres::PostgresPool;
+use service_container::{
+    BuildError, Container, ContainerBuilder, DisposeOptions, LeakPolicy, ResolveError,
+};
+
+/// What a pool may need beyond its own deadline to say that it missed it.
+const MARGIN: Duration = Duration::from_secs(1);
+
+/// Registers the factory and the pools of the configuration's own service in a new container, and
+/// makes the pools: when this returns, their servers have let them in.
+///
+/// Disposing of the container closes the pools, the last made first, each within
+/// `drain_timeout_ms`.
+///
+/// # Errors
+///
+/// The configuration does not say which service this is, or a pool cannot be made. What was made
+/// before is closed.
+///
+/// # Cancel safety
+///
+/// A dropped future leaves nothing behind: pools that exist are closed in the background.
+pub async fn setup_service_container(config: FactoryConfig) -> Result<Container, SetupError> {
+    let mut builder = Container::builder();
+    builder.on_leak(LeakPolicy::SpawnDispose);
+    let own = register(&mut builder, config)?;
+    builder.name(own.service);
+    builder.dispose_options(own.dispose_options);
+    let container = builder.build()?;
+    let made = async {
+        if own.postgres {
+            container.get::<PostgresPool>().await?;
+        }
+        if own.mongodb {
+            container.get::<MongoPool>().await?;
+        }
+        Ok(())
+    };
+    match made.await {
+        Ok(()) => Ok(container),
+        Err(error) => {
+            if let Err(unclean) = container.dispose().await {
+                tracing::warn!(%unclean, "not everything could be closed after a failed setup");
+            }
+            Err(SetupError::Pool(error))
+        }
+    }
+}
+
+/// Adds the factory and the pools of the configuration's own service to a container that holds
+/// other services as well. Nothing is opened; each pool is made when it is first asked for.
+///
+/// # Errors
+///
+/// The configuration does not say which service this is.
+pub fn register_pools(
+    builder: &mut ContainerBuilder,
+    config: FactoryConfig,
+) -> Result<(), SetupError> {
+    register(builder, config).map(drop)
+}
+
+/// What was registered.
+#[derive(Debug)]
+pub(crate) struct Registered {
+    pub(crate) service: String,
+    pub(crate) dispose_options: DisposeOptions,
+    postgres: bool,
+    mongodb: bool,
+}
+
+pub(crate) fn register(
+    builder: &mut ContainerBuilder,
+    config: FactoryConfig,
+) -> Result<Registered, SetupError> {
+    let service = config.own_service()?.to_owned();
+    let databases = config.services.get(&service);
+    let postgres = databases.is_some_and(|service| service.postgres.is_some());
+    let mongodb = databases.is_some_and(|service| service.mongodb.is_some());
+    let drain = config.drain_timeout;
+
+    builder
+        .value(ConnectionFactory::new(config))
+        .on_dispose(move |factory: Arc<ConnectionFactory>| async move {
+            let report = factory.drain(drain).await;
+            closed(report.clean, &report)
+        })
+        .dispose_timeout(drain + MARGIN);
+    let name: Arc<str> = service.as_str().into();
+    if postgres {
+        let name = Arc::clone(&name);
+        builder
+            .singleton(move |factory: Arc<ConnectionFactory>| {
+                let name = Arc::clone(&name);
+                async move { factory.postgres(&name).await }
+            })
+            .on_dispose(move |pool: Arc<PostgresPool>| async move {
+                let report = pool.close(drain).await;
+                closed(report.clean, &report)
+            })
+            .dispose_timeout(drain + MARGIN);
+    }
+    if mongodb {
+        builder
+            .singleton(move |factory: Arc<ConnectionFactory>| {
+                let name = Arc::clone(&name);
+                async move { factory.mongodb(&name).await }
+            })
+            .on_dispose(move |pool: Arc<MongoPool>| async move {
+                let report = pool.close(drain).await;
+                closed(report.clean, &report)
+            })
+            .dispose_timeout(drain + MARGIN);
+    }
+    // The disposal as a whole leaves each pool its own time.
+    let dispose_options = DisposeOptions::default().deadline((drain + MARGIN) * 3);
+    Ok(Registered {
+        service,
+        dispose_options,
+        postgres,
+        mongodb,
+    })
+}
+
+fn closed(clean: bool, report: &impl std::fmt::Display) -> Result<(), NotClean> {
+    if clean {
+        Ok(())
+    } else {
+        Err(NotClean(report.to_string()))
+    }
+}
+
+/// A pool missed its deadline; the text is its report.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct NotClean(String);
+
+/// The pools of a service could not be set up.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SetupError {
+    /// The configuration cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The container does not accept the registrations.
+    #[error(transparent)]
+    Container(#[from] BuildError),
+    /// A pool could not be made.
+    #[error("the pools of the service could not be set up")]
+    Pool(#[source] ResolveError),
+}

@@ -1,0 +1,94 @@
+//! What the program is asked to do.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use clap::Parser;
+use connection_factory::FactoryConfig;
+
+/// A service over a PostgreSQL and a MongoDB pool, under a load that rises, bursts and falls.
+#[derive(Debug, Parser)]
+#[command(name = "market-data")]
+pub(crate) struct Arguments {
+    /// How long the load lasts.
+    #[arg(long, value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    seconds: u64,
+    /// Print a line a second instead of drawing a table.
+    #[arg(long)]
+    pub(crate) headless: bool,
+    /// Write the results to this file.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+    /// Settings of the pools, as TOML, YAML or JSON, over those of the program.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+impl Arguments {
+    pub(crate) const fn load_time(&self) -> Duration {
+        Duration::from_secs(self.seconds)
+    }
+
+    /// The settings of the pools: the program's own, the servers' URLs, the file, the environment,
+    /// and last what makes this run different from all others.
+    pub(crate) fn config(&self, run: &RunNames) -> Result<FactoryConfig> {
+        let variables: Vec<_> = std::env::vars().collect();
+        let mut sources = FactoryConfig::sources()
+            .toml("the program's pools.toml", include_str!("../pools.toml"))
+            .server_urls(&variables);
+        if let Some(file) = &self.config {
+            sources = sources.file(file);
+        }
+        let mut sources = sources.variables("POOLS_", variables);
+        let search_path = format!("set search_path = {}", run.schema);
+        for (key, value) in [
+            ("postgres.application_name", &run.application),
+            ("postgres.init_sql", &search_path),
+            ("postgres.name", &run.application),
+            ("mongodb.name", &run.application),
+            ("mongodb.database", &run.database),
+        ] {
+            sources = sources.set(&format!("services.market-data.{key}"), value);
+        }
+        Ok(sources.load()?)
+    }
+
+    /// Fails early where the results could not be written at the end.
+    pub(crate) fn check_json(&self) -> Result<()> {
+        let Some(path) = &self.json else {
+            return Ok(());
+        };
+        std::fs::OpenOptions::new()
+            .append(true)
+            .create(true)
+            .open(path)
+            .map(drop)
+            .with_context(|| format!("could not write {}", path.display()))
+    }
+}
+
+/// What this run calls its own on the servers, so that several can share them.
+#[derive(Clone, Debug)]
+pub(crate) struct RunNames {
+    /// The PostgreSQL schema.
+    pub(crate) schema: String,
+    /// The MongoDB database.
+    pub(crate) database: String,
+    /// What the servers call the pools' connections.
+    pub(crate) application: String,
+    /// What they call the connections that count them.
+    pub(crate) observer: String,
+}
+
+impl RunNames {
+    pub(crate) fn new() -> Self {
+        let id = format!("{:08x}", fastrand::u32(..));
+        Self {
+            schema: format!("market_data_demo_{id}"),
+            database: format!("market_data_demo_{id}"),
+            application: format!("market-data-{id}"),
+            observer: format!("market-data-{id}-observer"),
+        }
+    }
+}
