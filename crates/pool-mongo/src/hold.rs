@@ -24,6 +24,9 @@ const LONGEST_HOLD: Duration = Duration::from_secs(1);
 /// How often a refresh tries to have all sockets in use at once.
 const ROUNDS: u32 = 4;
 
+/// How often the number of sockets in use is looked at before it is believed.
+const LOOKS: u32 = 5;
+
 /// Sockets that are open only have to be taken all at once.
 const REFRESH: Duration = Duration::from_millis(10);
 
@@ -40,8 +43,8 @@ impl Backend {
             if self.watch.sockets.open(hello.me.as_deref()) >= wanted {
                 return Ok(());
             }
-            // What operations use now is open already.
-            let missing = wanted.saturating_sub(self.watch.sockets.in_use());
+            // What others use now is open already.
+            let missing = wanted.saturating_sub(self.in_use_by_others().await);
             self.hold(&hello, missing, time).await?;
             time = (time * 2).min(LONGEST_HOLD);
         }
@@ -65,7 +68,7 @@ impl Backend {
                 time = time.max(FIRST_HOLD);
             }
             sockets.begin_peak();
-            let busy = busy.max(sockets.in_use());
+            let busy = busy.max(self.in_use_by_others().await);
             self.hold(&hello, wanted.saturating_sub(busy), time).await?;
             // On a machine under load the first sockets may be free before the last is taken.
             if sockets.peak_in_use() >= wanted {
@@ -74,6 +77,22 @@ impl Backend {
             time *= 2;
         }
         Ok(())
+    }
+
+    /// How many sockets are in use, now that no command of ours runs.
+    ///
+    /// The driver takes a socket back a moment after its command has ended, so our own last ones
+    /// may still count; what is in use for a few milliseconds is somebody else's.
+    async fn in_use_by_others(&self) -> u32 {
+        let mut least = self.watch.sockets.in_use();
+        for _ in 0..LOOKS {
+            if least == 0 {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            least = least.min(self.watch.sockets.in_use());
+        }
+        least
     }
 
     /// How many sockets are open, to all servers together.
