@@ -2,25 +2,34 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use clap::Args;
 
-use crate::workspace::{self, Metadata};
+use crate::workspace::{self, Metadata, Package};
 use crate::{child, servers};
 
-/// A test program that tries every interleaving under loom.
+/// Tests that try every interleaving under loom.
 ///
-/// A crate's model replaces its primitives under a `cfg` flag, and that flag must not meet the
-/// ordinary build: each flag has a target folder of its own.
+/// A crate's model replaces its primitives under the `cfg` flag under which it depends on loom. That
+/// flag must not meet the ordinary build, so each flag has a target folder of its own.
 struct Model {
     package: &'static str,
-    test: &'static str,
-    cfg: &'static str,
+    /// Which of its tests, as cargo is told.
+    tests: &'static [&'static str],
 }
 
-/// The models, by hand: a test program whose name begins with `loom` and that is not listed here is
-/// an error, and so is a line here without its program.
-const MODELS: &[Model] = &[];
+/// The models, by hand: a package that depends on loom has to be listed, and one that is listed has
+/// to depend on loom.
+const MODELS: &[Model] = &[
+    Model {
+        package: "pool-core",
+        tests: &["--lib", "loom"],
+    },
+    Model {
+        package: "service-container",
+        tests: &["--test", "loom_ledger"],
+    },
+];
 
 #[derive(Args, Default)]
 pub(crate) struct Arguments {
@@ -30,34 +39,33 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
-    check_models(MODELS, &Metadata::read()?)?;
-    for model in MODELS {
+    for (model, flag) in flags(MODELS, &Metadata::read()?)? {
         eprintln!(
-            "loom: {} {} (--cfg {})",
-            model.package, model.test, model.cfg
+            "loom: {} {} (--cfg {flag})",
+            model.package,
+            model.tests.join(" ")
         );
         let mut command = workspace::cargo();
         command
-            .args([
-                "test",
-                "--release",
-                "--package",
-                model.package,
-                "--test",
-                model.test,
-            ])
-            .env("RUSTFLAGS", format!("--cfg {}", model.cfg))
+            .args(["test", "--release", "--package", model.package])
+            .args(model.tests)
+            .env("RUSTFLAGS", format!("--cfg {flag}"))
             .env(
                 "CARGO_TARGET_DIR",
-                workspace::root().join("target/loom").join(model.cfg),
+                workspace::root().join("target/loom").join(&flag),
             );
         if let Some(failed) = child::succeed(&mut command)? {
             return Ok(failed);
         }
     }
+    let every_test = ["test", "--workspace", "--no-fail-fast"];
+    // Built before the servers start: they need not wait for the compiler.
+    if let Some(failed) = child::succeed(workspace::cargo().args(every_test).arg("--no-run"))? {
+        return Ok(failed);
+    }
     let servers = servers::all_that_can_be_had()?;
     let mut command = workspace::cargo();
-    command.args(["test", "--workspace", "--no-fail-fast"]);
+    command.args(every_test);
     if !arguments.rest.is_empty() {
         command.arg("--").args(&arguments.rest);
     }
@@ -65,66 +73,85 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     child::run(&mut command).map(ExitCode::from)
 }
 
-fn check_models(models: &[Model], metadata: &Metadata) -> Result<()> {
-    let tests = metadata.tests();
-    for Model { package, test, .. } in models {
-        let is_there = tests.get(package).is_some_and(|tests| tests.contains(test));
+/// Each model with the flag under which its package depends on loom.
+fn flags<'a>(models: &'a [Model], metadata: &Metadata) -> Result<Vec<(&'a Model, String)>> {
+    let flag_of = |package: &Package| {
+        let loom = package
+            .dependencies
+            .iter()
+            .find(|dependency| dependency.name == "loom")?;
+        let flag = loom
+            .target
+            .as_deref()?
+            .strip_prefix("cfg(")?
+            .strip_suffix(')')?;
+        Some(flag.to_owned())
+    };
+    for package in metadata
+        .packages
+        .iter()
+        .filter(|package| flag_of(package).is_some())
+    {
+        let listed = models.iter().any(|model| model.package == package.name);
         ensure!(
-            is_there,
-            "the loom model {package} {test} in xtask/src/test.rs does not exist"
+            listed,
+            "{} depends on loom: list its model in xtask/src/test.rs",
+            package.name
         );
     }
-    for (package, tests) in tests {
-        for test in tests.iter().filter(|test| test.starts_with("loom")) {
-            let listed = models
-                .iter()
-                .any(|model| model.package == package && model.test == *test);
-            ensure!(
-                listed,
-                "list the loom model {package} {test} in xtask/src/test.rs"
-            );
-        }
-    }
-    Ok(())
+    let with_flag = |model: &'a Model| {
+        let flag = metadata
+            .package(model.package)
+            .and_then(flag_of)
+            .with_context(|| {
+                let package = model.package;
+                format!(
+                    "xtask/src/test.rs lists a loom model of {package}, which does not use loom"
+                )
+            })?;
+        Ok((model, flag))
+    };
+    models.iter().map(with_flag).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const METADATA: &str = r#"{"packages": [{
-        "name": "pool-core", "manifest_path": "/w/crates/pool-core/Cargo.toml", "dependencies": [],
-        "targets": [{"name": "pool_core", "kind": ["lib"]}, {"name": "loom_waiters", "kind": ["test"]}]
-    }]}"#;
+    const METADATA: &str = r#"{"packages": [
+        {"name": "pool-core", "manifest_path": "/w/Cargo.toml", "targets": [], "dependencies": [
+            {"name": "loom", "kind": null, "path": null, "target": "cfg(pool_loom)"}
+        ]},
+        {"name": "xtask", "manifest_path": "/w/Cargo.toml", "targets": [], "dependencies": []}
+    ]}"#;
 
     #[track_caller]
-    fn check(models: &[(&'static str, &'static str)], expected: Option<&str>) {
+    fn check(packages: &[&'static str], expected: Result<&[&str], &str>) {
         let metadata = serde_json::from_str(METADATA).unwrap();
-        let models: Vec<_> = models
+        let models: Vec<_> = packages
             .iter()
-            .map(|(package, test)| Model {
+            .map(|package| Model {
                 package,
-                test,
-                cfg: "loom",
+                tests: &["--lib"],
             })
             .collect();
-        let said = check_models(&models, &metadata)
-            .err()
-            .map(|error| error.to_string());
-        match expected {
-            None => assert_eq!(said, None),
-            Some(part) => assert!(said.as_deref().unwrap_or("").contains(part), "{said:?}"),
+        match (flags(&models, &metadata), expected) {
+            (Ok(found), Ok(expected)) => {
+                let found: Vec<_> = found.iter().map(|(_, flag)| flag.as_str()).collect();
+                assert_eq!(found, expected);
+            }
+            (Err(error), Err(part)) => assert!(error.to_string().contains(part), "{error}"),
+            (found, _) => panic!("{:?}", found.map(|found| found.len())),
         }
     }
 
     #[test]
-    fn models_and_test_programs_agree() {
-        check(&[("pool-core", "loom_waiters")], None);
-        check(&[], Some("list the loom model pool-core loom_waiters"));
-        let gone = [("pool-core", "loom_waiters"), ("pool-core", "loom_gone")];
+    fn models_and_packages_that_use_loom_agree() {
+        check(&["pool-core"], Ok(&["pool_loom"]));
+        check(&[], Err("pool-core depends on loom: list its model"));
         check(
-            &gone,
-            Some("pool-core loom_gone in xtask/src/test.rs does not exist"),
+            &["pool-core", "xtask"],
+            Err("a loom model of xtask, which does not use loom"),
         );
     }
 }

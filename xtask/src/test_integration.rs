@@ -25,10 +25,18 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let metadata = Metadata::read()?;
     let kinds = arguments.selection.kinds();
     let suites = suites(&metadata, &kinds)?;
+    let tests = || {
+        let mut command = workspace::cargo();
+        command.args(["test", "--no-fail-fast", "--package", PACKAGE]);
+        command.args(suites.iter().flat_map(|suite| ["--test", suite]));
+        command
+    };
+    // Built before the servers start: they need not wait for the compiler.
+    if let Some(failed) = child::succeed(tests().arg("--no-run"))? {
+        return Ok(failed);
+    }
     let servers = servers::all(&kinds)?;
-    let mut command = workspace::cargo();
-    command.args(["test", "--no-fail-fast", "--package", PACKAGE]);
-    command.args(suites.iter().flat_map(|suite| ["--test", suite]));
+    let mut command = tests();
     if !arguments.rest.is_empty() {
         command.arg("--").args(&arguments.rest);
     }

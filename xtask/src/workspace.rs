@@ -1,6 +1,5 @@
 //! The workspace as cargo sees it.
 
-use std::collections::BTreeMap;
 use std::env;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -48,6 +47,9 @@ pub(crate) struct Dependency {
     pub(crate) kind: Option<String>,
     /// Where it is, for one of this workspace.
     pub(crate) path: Option<PathBuf>,
+    /// The `cfg(…)` under which it is one.
+    #[serde(default)]
+    pub(crate) target: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -73,14 +75,6 @@ impl Metadata {
 
     pub(crate) fn package(&self, name: &str) -> Option<&Package> {
         self.packages.iter().find(|package| package.name == name)
-    }
-
-    /// The test programs of every package, by package and name.
-    pub(crate) fn tests(&self) -> BTreeMap<&str, Vec<&str>> {
-        self.packages
-            .iter()
-            .map(|package| (package.name.as_str(), package.tests()))
-            .collect()
     }
 }
 
