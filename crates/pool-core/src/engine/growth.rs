@@ -157,7 +157,13 @@ impl<C> State<C> {
         }
         let at_once = if self.backoff.failures() > 0 {
             1
-        } else if demand > shortfall && self.return_comes_sooner(now) {
+        } else if demand > shortfall
+            && let Some(until) = self.return_comes_sooner(now)
+        {
+            if self.guess_holds_until == NEVER {
+                self.guess_holds_until = until;
+                fx.kick = true;
+            }
             1.max(shortfall).min(self.rules.max_connecting)
         } else {
             self.rules.max_connecting
@@ -179,23 +185,22 @@ impl<C> State<C> {
         }
     }
 
-    /// Whether the connections in use will have served the queue before a connect could land.
+    /// Until when it is likely that the connections in use will have served the queue before a
+    /// connect could land.
     ///
     /// A short queue on quick operations is not worth a connect; one is opened all the same, as
     /// insurance. As soon as the oldest caller has waited for a whole connect, the guess was
-    /// wrong. Source of the rule: the spike of 50 requests in `HikariCP`'s
-    /// "Welcome to the Jungle".
-    fn return_comes_sooner(&mut self, now: Nanos) -> bool {
+    /// wrong, and upkeep looks again. Callers of whom nothing is known yet are taken for quick.
+    /// Source of the rule: the spike of 50 requests in `HikariCP`'s "Welcome to the Jungle".
+    fn return_comes_sooner(&mut self, now: Nanos) -> Option<Nanos> {
         let (hold, connect) = (self.tally.typical_hold(), self.tally.typical_connect);
-        if self.in_use == 0 || hold == 0 || connect == 0 {
-            return false;
+        if self.in_use == 0 || connect == 0 {
+            return None;
         }
-        let waited = self
-            .waiters
-            .front()
-            .map_or(0, |place| now.saturating_sub(place.since));
+        let since = self.waiters.front().map_or(now, |place| place.since);
+        let until = since.saturating_add(connect);
         let drained = u64::from(self.waiters.len()) * hold / u64::from(self.in_use);
-        waited < connect && drained < connect
+        (now < until && drained < connect).then_some(until)
     }
 
     /// A connect has succeeded.

@@ -88,6 +88,8 @@ pub(crate) struct State<C> {
     /// When the server may be asked again for more than it had room for.
     pub(crate) saturated_until: Option<Nanos>,
     pub(crate) paused_until: Nanos,
+    /// When it will be known whether it was right to wait for returns instead of connecting.
+    pub(crate) guess_holds_until: Nanos,
     pub(crate) next_id: u64,
     pub(crate) delay: give_back::QueueDelay,
     pub(crate) rng: fastrand::Rng,
@@ -196,6 +198,7 @@ impl<C> State<C> {
             last_failure: None,
             saturated_until: None,
             paused_until: crate::clock::NEVER,
+            guess_holds_until: crate::clock::NEVER,
             next_id: 1,
             delay: give_back::QueueDelay::new(),
             rng: fastrand::Rng::with_seed(seed),

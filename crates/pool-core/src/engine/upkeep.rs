@@ -23,10 +23,14 @@ impl<C> State<C> {
             .min(self.keep_alive(now, fx))
             .min(self.report_leaks(now, fx))
             .min(self.paused_until);
+        if now >= self.guess_holds_until {
+            self.guess_holds_until = NEVER;
+        }
         self.pump(now, fx);
         // The pump asks for a kick while it waits for a pause to end; this is the answer.
         fx.kick = false;
-        next.min(self.backoff.until(now).unwrap_or(NEVER))
+        next.min(self.guess_holds_until)
+            .min(self.backoff.until(now).unwrap_or(NEVER))
     }
 
     fn lift_saturation(&mut self, now: Nanos) -> Nanos {
