@@ -202,7 +202,7 @@ impl<C> State<C> {
             Some(CloseReason::Closed)
         } else if slot.generation != self.generation {
             Some(CloseReason::Evicted)
-        } else if now >= slot.expires || (slot.retiring && self.staying() > self.floor()) {
+        } else if now >= slot.expires || (slot.retiring && self.open() > self.floor()) {
             Some(CloseReason::Lifetime)
         } else if self.staying() > self.limits.max() {
             Some(CloseReason::Surplus)

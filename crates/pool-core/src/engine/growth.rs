@@ -251,7 +251,8 @@ impl<C> State<C> {
 
     /// Closes idle connections whose replacement is there.
     fn close_replaced(&mut self, fx: &mut Effects<C>) {
-        while self.retiring > 0 && self.staying() > self.floor() {
+        // What is still being opened replaces nothing yet.
+        while self.retiring > 0 && self.open() > self.floor() {
             let Some(at) = self.idle.iter().position(|slot| slot.retiring) else {
                 return;
             };
