@@ -1,7 +1,7 @@
 //! A connection comes back, from a caller or from a task.
 
 use super::{CloseReason, Effects, Gate, Phase, Refusal, Slot, State, Task};
-use crate::clock::Nanos;
+use crate::clock::{NEVER, Nanos};
 
 /// Controlled delay on the queue, as `DBConnection` does it: when even the shortest wait of an
 /// interval was above the target, callers that have waited more than twice the target are turned
@@ -112,6 +112,8 @@ impl<C> State<C> {
         slot.proven = now;
         slot.checked_in = self.warmups;
         self.deliver(slot, now, fx);
+        // Keepalive checks a few at a time; now there is room for the next.
+        fx.kick |= self.rules.keepalive != NEVER;
         fx.changed = true;
     }
 
@@ -148,6 +150,7 @@ impl<C> State<C> {
         });
         self.retire(slot, reason, fx);
         self.pump(now, fx);
+        fx.kick |= self.rules.keepalive != NEVER;
         fx.changed = true;
     }
 
