@@ -167,18 +167,31 @@ impl Inner {
     }
 
     /// The instance that answers to `T`, if there is one yet.
+    ///
+    /// Small enough to be inlined where it is called; that is worth more than any of its parts.
     #[inline]
     pub(crate) fn find<T: ?Sized + Service>(&self) -> Option<&Arc<T>> {
         if !self.ledger.is_open() {
             return None;
         }
         let type_id = TypeId::of::<T>();
-        if self.overrides.is_some()
-            && let Some(view) = self.overridden(type_id, None)
-        {
-            return view.get();
+        let view = match self.registry.unnamed(type_id) {
+            Some(Target {
+                place: Place::Root(cell),
+                ..
+            }) if self.overrides.is_none() => self.registry.cells.get(*cell as usize)?.get()?,
+            _ => self.find_in_scope(type_id)?,
+        };
+        view.get()
+    }
+
+    /// The same for what is not simply in the container.
+    #[inline(never)]
+    fn find_in_scope(&self, type_id: TypeId) -> Option<&View> {
+        match self.overridden(type_id, None) {
+            Some(view) => Some(view),
+            None => self.view(*self.registry.unnamed(type_id)?),
         }
-        self.view(self.registry.unnamed(type_id)?)?.get()
     }
 
     pub(crate) fn find_named<T: ?Sized + Service>(&self, name: &str) -> Option<&Arc<T>> {
@@ -200,7 +213,6 @@ impl Inner {
         found.map(|entry| &*entry.view)
     }
 
-    #[inline]
     pub(crate) fn view(&self, target: Target) -> Option<&View> {
         match target.place {
             Place::Root(cell) => self.registry.cells[cell as usize].get(),

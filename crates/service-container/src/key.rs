@@ -2,7 +2,7 @@
 
 use std::any::TypeId;
 use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
+use std::hash::{BuildHasherDefault, Hash, Hasher};
 
 use crate::Name;
 
@@ -22,13 +22,101 @@ impl Key {
     }
 }
 
+/// A map from types, for what is not asked for often.
 pub(crate) type TypeMap<V> = HashMap<TypeId, V, BuildHasherDefault<TypeIdHasher>>;
+
+/// A map from types that is made once and then only read.
+///
+/// It is made so that, for all but the largest sets, no two types want the same place: looking one
+/// up is one comparison.
+#[derive(Debug)]
+pub(crate) struct TypeTable<V> {
+    /// A power of two of them, at least one of which is empty.
+    places: Box<[Option<(TypeId, V)>]>,
+    /// Which bits of the hash say the place.
+    shift: u32,
+}
+
+impl<V: Clone> TypeTable<V> {
+    pub(crate) fn new(entries: Vec<(TypeId, V)>) -> Self {
+        let (size, shift) = Self::shape(&entries);
+        let mut places = vec![None; size];
+        for (type_id, value) in entries {
+            let mut place = place(type_id, shift, size);
+            while places[place].is_some() {
+                place = (place + 1) & (size - 1);
+            }
+            places[place] = Some((type_id, value));
+        }
+        Self {
+            places: places.into(),
+            shift,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn get(&self, type_id: TypeId) -> Option<&V> {
+        let place = place(type_id, self.shift, self.places.len());
+        match self.places.get(place)? {
+            Some((known, value)) if *known == type_id => Some(value),
+            Some(_) => self.get_after(place, type_id),
+            None => None,
+        }
+    }
+
+    /// Looks in the places after the first, which something else has taken.
+    #[inline(never)]
+    fn get_after(&self, mut place: usize, type_id: TypeId) -> Option<&V> {
+        loop {
+            place = (place + 1) & (self.places.len() - 1);
+            match self.places.get(place)? {
+                Some((known, value)) if *known == type_id => return Some(value),
+                Some(_) => {}
+                None => return None,
+            }
+        }
+    }
+
+    /// The size, and the bits of the hash, by which the fewest types want a place already taken.
+    fn shape(entries: &[(TypeId, V)]) -> (usize, u32) {
+        let least = (entries.len() * 2).next_power_of_two().max(4);
+        let mut best = (usize::MAX, least, 0);
+        for size in [least, least * 2, least * 4, least * 8] {
+            for shift in 0..u64::BITS - size.ilog2() {
+                let mut taken = vec![false; size];
+                let collisions = entries.iter().filter(|(type_id, _)| {
+                    std::mem::replace(&mut taken[place(*type_id, shift, size)], true)
+                });
+                let collisions = collisions.count();
+                if collisions == 0 {
+                    return (size, shift);
+                }
+                if collisions < best.0 {
+                    best = (collisions, size, shift);
+                }
+            }
+        }
+        (best.1, best.2)
+    }
+}
+
+#[inline]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "only as many bits count as `size` has"
+)]
+fn place(type_id: TypeId, shift: u32, size: usize) -> usize {
+    let mut hasher = TypeIdHasher::default();
+    type_id.hash(&mut hasher);
+    (hasher.finish() >> shift) as usize & (size - 1)
+}
 
 /// Passes a [`TypeId`] through: it is a hash already.
 #[derive(Debug, Default)]
 pub(crate) struct TypeIdHasher(u64);
 
 impl Hasher for TypeIdHasher {
+    #[inline]
     fn finish(&self) -> u64 {
         self.0
     }
@@ -40,6 +128,7 @@ impl Hasher for TypeIdHasher {
         }
     }
 
+    #[inline]
     fn write_u64(&mut self, id: u64) {
         self.0 = id;
     }
@@ -47,8 +136,6 @@ impl Hasher for TypeIdHasher {
 
 #[cfg(test)]
 mod tests {
-    use std::hash::Hash;
-
     use super::*;
 
     #[test]
@@ -62,5 +149,60 @@ mod tests {
         assert_eq!(hasher.finish(), again.finish());
         assert_ne!(hasher.finish(), other.finish());
         assert_ne!(hasher.finish() >> 32, 0, "all 64 bits are in use");
+    }
+
+    #[test]
+    fn a_table_finds_what_it_was_made_of_and_nothing_else() {
+        fn id<const N: usize>() -> TypeId {
+            TypeId::of::<[u8; N]>()
+        }
+        let known = [
+            id::<1>(),
+            id::<2>(),
+            id::<3>(),
+            id::<4>(),
+            id::<5>(),
+            id::<6>(),
+            id::<7>(),
+        ];
+        for count in 0..known.len() {
+            let table = TypeTable::new(known.iter().copied().zip(0..count).collect());
+            for (index, type_id) in known.iter().enumerate() {
+                assert_eq!(table.get(*type_id), (index < count).then_some(&index));
+            }
+            let free = table.places.iter().filter(|place| place.is_none()).count();
+            assert!(free >= table.places.len() / 2);
+        }
+    }
+
+    #[test]
+    fn types_that_want_the_same_place_are_all_found() {
+        // So many types cannot all have a place to themselves.
+        macro_rules! ids {
+            ($($size:literal)*) => {
+                vec![$(
+                    TypeId::of::<[u8; $size]>(),
+                    TypeId::of::<[u16; $size]>(),
+                    TypeId::of::<[u32; $size]>(),
+                    TypeId::of::<[u64; $size]>(),
+                    TypeId::of::<[i8; $size]>(),
+                    TypeId::of::<[i16; $size]>(),
+                    TypeId::of::<[i32; $size]>(),
+                    TypeId::of::<[i64; $size]>(),
+                )*]
+            };
+        }
+        let ids = ids!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28
+            29 30 31 32 33 34 35 36 37 38 39 40 41 42 43 44 45 46 47 48 49 50 51 52 53 54 55 56 57 58);
+        let table = TypeTable::new(ids.iter().copied().zip(0..).collect());
+        let wanted = ids
+            .iter()
+            .map(|id| place(*id, table.shift, table.places.len()));
+        let wanted: std::collections::BTreeSet<_> = wanted.collect();
+        assert!(wanted.len() < ids.len(), "this test is about collisions");
+        for (index, type_id) in ids.iter().enumerate() {
+            assert_eq!(table.get(*type_id), Some(&index));
+        }
+        assert_eq!(table.get(TypeId::of::<String>()), None);
     }
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Mutex, OnceLock};
 
-use crate::key::{Key, TypeMap};
+use crate::key::{Key, TypeMap, TypeTable};
 use crate::registered::{Registered, Source};
 use crate::service::View;
 use crate::settings::Settings;
@@ -42,7 +42,7 @@ pub(crate) struct Registry {
     /// The place of the first view of each service.
     pub(crate) places: Box<[Place]>,
     /// Keys without a name that have one answer.
-    unnamed: TypeMap<Target>,
+    unnamed: TypeTable<Target>,
     named: TypeMap<HashMap<Name, Target>>,
     /// Every provider of a type, in order of registration.
     all: TypeMap<Vec<Target>>,
@@ -107,14 +107,14 @@ impl Registry {
             }
             places.push(first.expect("every service has its own view"));
         }
-        let unnamed = unnamed
+        let answers: Vec<_> = unnamed
             .into_iter()
             .filter_map(|(key, targets)| Some((key, *single(&targets)?)))
             .collect();
         Self {
             services: services.into(),
             places: places.into(),
-            unnamed,
+            unnamed: TypeTable::new(answers),
             named,
             all,
             cells: (0..root_cells).map(|_| Cell::new()).collect(),
@@ -146,8 +146,8 @@ impl Registry {
 
     /// The one answer to a type without a name.
     #[inline]
-    pub(crate) fn unnamed(&self, type_id: TypeId) -> Option<Target> {
-        self.unnamed.get(&type_id).copied()
+    pub(crate) fn unnamed(&self, type_id: TypeId) -> Option<&Target> {
+        self.unnamed.get(type_id)
     }
 
     pub(crate) fn named(&self, type_id: TypeId, name: &str) -> Option<Target> {
@@ -166,7 +166,7 @@ impl Registry {
                 .map_or(Lookup::Missing, Lookup::Found);
         }
         if let Some(target) = self.unnamed(type_id) {
-            return Lookup::Found(target);
+            return Lookup::Found(*target);
         }
         let providers: Vec<_> = self
             .all(type_id)

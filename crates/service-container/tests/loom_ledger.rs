@@ -97,10 +97,12 @@ impl Scope {
                 }
                 let instance = 1 + self.made.fetch_add(1, Ordering::AcqRel);
                 self.running.fetch_sub(1, Ordering::AcqRel);
-                let published = self.ledger.publish(SERVICE, number, |books: &mut Vec<usize>| {
-                    self.cell.set(instance).expect("published once");
-                    books.push(instance);
-                });
+                let published = self
+                    .ledger
+                    .publish(SERVICE, number, |books: &mut Vec<usize>| {
+                        self.cell.set(instance).expect("published once");
+                        books.push(instance);
+                    });
                 let got = match published {
                     Ok(()) => Got::Instance(instance),
                     Err(_) => {
@@ -116,8 +118,12 @@ impl Scope {
 
     /// What disposing does. Returns whether this caller did it.
     fn close(&self) -> bool {
-        let closed = self.ledger.close(|books, in_flight| (std::mem::take(books), in_flight));
-        let Some((created, _)) = closed else { return false };
+        let closed = self
+            .ledger
+            .close(|books, in_flight| (std::mem::take(books), in_flight));
+        let Some((created, _)) = closed else {
+            return false;
+        };
         assert_ne!(self.ledger.state(), State::Open);
         self.disposed.fetch_add(created.len(), Ordering::AcqRel);
         self.ledger.closed();
@@ -128,7 +134,8 @@ impl Scope {
     fn check_closed(&self) {
         assert_eq!(self.ledger.state(), State::Closed);
         assert_eq!(self.ledger.in_flight(), 0);
-        self.ledger.each_attempt(|service, _| panic!("{service} is still being created"));
+        self.ledger
+            .each_attempt(|service, _| panic!("{service} is still being created"));
         assert_eq!(
             self.made.load(Ordering::Acquire),
             self.disposed.load(Ordering::Acquire),
@@ -168,7 +175,11 @@ fn callers_agree_on_the_one_instance() {
             })
             .collect();
         let mine = scope.get(false);
-        for got in callers.into_iter().map(|caller| caller.join().unwrap()).chain([mine]) {
+        for got in callers
+            .into_iter()
+            .map(|caller| caller.join().unwrap())
+            .chain([mine])
+        {
             assert!(matches!(got, Got::Instance(1) | Got::Joined), "{got:?}");
         }
         assert_eq!(scope.get(false), Got::Instance(1));

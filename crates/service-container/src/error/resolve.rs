@@ -15,7 +15,12 @@ use crate::{Name, ServiceName};
 /// failed, [`source`](Error::source) is its own error.
 #[derive(Clone)]
 pub struct ResolveError {
-    path: Arc<[ServiceName]>,
+    // One pointer wide: it is in the result of every `get`.
+    inner: Arc<Failure>,
+}
+
+struct Failure {
+    path: Vec<ServiceName>,
     scope: Name,
     detail: Arc<Detail>,
 }
@@ -58,16 +63,18 @@ pub(crate) enum Detail {
 impl ResolveError {
     pub(crate) fn new(service: ServiceName, scope: Name, detail: Detail) -> Self {
         Self {
-            path: Arc::new([service]),
-            scope,
-            detail: Arc::new(detail),
+            inner: Arc::new(Failure {
+                path: vec![service],
+                scope,
+                detail: Arc::new(detail),
+            }),
         }
     }
 
     /// What kind of thing went wrong.
     #[must_use]
     pub fn kind(&self) -> ResolveErrorKind {
-        match &*self.detail {
+        match &*self.inner.detail {
             Detail::Ambiguous { .. } => ResolveErrorKind::Ambiguous,
             Detail::Captive => ResolveErrorKind::Captive,
             Detail::Closed { .. } => ResolveErrorKind::Closed,
@@ -82,36 +89,39 @@ impl ResolveError {
     /// The services from the one asked for to the one it went wrong at, each needing the next.
     #[must_use]
     pub fn path(&self) -> &[ServiceName] {
-        &self.path
+        &self.inner.path
     }
 
     /// The service that was asked for.
     #[must_use]
     pub fn requested(&self) -> &ServiceName {
-        &self.path[0]
+        &self.inner.path[0]
     }
 
     /// The service it went wrong at.
     #[must_use]
     pub fn service(&self) -> &ServiceName {
-        &self.path[self.path.len() - 1]
+        &self.inner.path[self.inner.path.len() - 1]
     }
 
     /// The scope it went wrong in.
     #[must_use]
     pub fn scope(&self) -> &Name {
-        &self.scope
+        &self.inner.scope
     }
 
     /// The same error for somebody who needed what failed.
     pub(crate) fn needed_by(&self, service: ServiceName) -> Self {
         let path = std::iter::once(service)
-            .chain(self.path.iter().cloned())
+            .chain(self.inner.path.iter().cloned())
             .collect();
+        let scope = self.inner.scope.clone();
         Self {
-            path,
-            scope: self.scope.clone(),
-            detail: Arc::clone(&self.detail),
+            inner: Arc::new(Failure {
+                path,
+                scope,
+                detail: Arc::clone(&self.inner.detail),
+            }),
         }
     }
 }
@@ -119,9 +129,9 @@ impl ResolveError {
 impl fmt::Display for ResolveError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "cannot resolve ")?;
-        write_path(f, &self.path)?;
-        write!(f, " in scope `{}`: ", self.scope)?;
-        match &*self.detail {
+        write_path(f, &self.inner.path)?;
+        write!(f, " in scope `{}`: ", self.inner.scope)?;
+        match &*self.inner.detail {
             Detail::Ambiguous { providers } => {
                 write!(f, "{} services provide it:", providers.len())?;
                 for (index, provider) in providers.iter().enumerate() {
@@ -159,16 +169,16 @@ impl fmt::Display for ResolveError {
 impl fmt::Debug for ResolveError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ResolveError")
-            .field("path", &self.path)
-            .field("scope", &self.scope)
-            .field("detail", &self.detail)
+            .field("path", &self.inner.path)
+            .field("scope", &self.inner.scope)
+            .field("detail", &self.inner.detail)
             .finish()
     }
 }
 
 impl Error for ResolveError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        match &*self.detail {
+        match &*self.inner.detail {
             Detail::Failed { error } => Some(&**error),
             _ => None,
         }

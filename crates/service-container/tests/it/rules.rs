@@ -619,8 +619,7 @@ async fn rule_12_overrides_do_not_reach_into_singletons() {
 /// the place where it was opened, a count, and a policy.
 #[tokio::test]
 async fn rule_13_a_dropped_scope_says_so() {
-    let trace = Trace::default();
-    let _guard = tracing::subscriber::set_default(trace.clone());
+    Trace::record();
     let disposed = Arc::new(Notify::new());
     let build = |policy: Option<LeakPolicy>| {
         let mut builder = Container::builder();
@@ -646,10 +645,10 @@ async fn rule_13_a_dropped_scope_says_so() {
     scope.get::<A>().await.unwrap();
     drop(scope.clone());
     assert_eq!(container.leaked_scopes(), 0, "a handle is left");
-    trace.events.take();
+    Trace::take();
     drop(scope);
     assert_eq!(container.leaked_scopes(), 1);
-    let events = trace.events.take();
+    let events = Trace::take().events;
     assert_eq!(events.len(), 1, "{events:?}");
     for part in [
         "WARN",
@@ -677,8 +676,7 @@ async fn rule_13_a_dropped_scope_says_so() {
 /// Rule 14: creation and disposal have spans under that of their caller; a hit has nothing.
 #[tokio::test]
 async fn rule_14_spans_stand_on_the_cold_paths_only() {
-    let trace = Trace::default();
-    let _guard = tracing::subscriber::set_default(trace.clone());
+    Trace::record();
     let mut builder = Container::builder();
     builder.singleton(sync(|| A)).on_dispose(|_| async {});
     let container = builder.build().unwrap();
@@ -690,26 +688,19 @@ async fn rule_14_spans_stand_on_the_cold_paths_only() {
             .await;
     }
     let seen = |name: &str, parent: Option<&str>| (name.to_owned(), parent.map(str::to_owned));
-    let spans = || std::mem::take(&mut *trace.spans.lock().unwrap());
-    // Parents are looked up by position, so everything is looked at before anything is taken.
-    assert_eq!(
-        *trace.spans.lock().unwrap(),
-        [
-            seen("caller", None),
-            seen("container.create", Some("caller"))
-        ]
-    );
+    let created = [
+        seen("caller", None),
+        seen("container.create", Some("caller")),
+    ];
+    assert_eq!(Trace::take().spans, created);
     container.get::<A>().await.unwrap();
     assert!(container.ready::<A>().is_some());
-    assert_eq!(trace.spans.lock().unwrap().len(), 2);
+    let hit = Trace::take();
+    assert!(hit.spans.is_empty() && hit.events.is_empty(), "{hit:?}");
     container.dispose().await.unwrap();
-    let names: Vec<_> = spans().into_iter().skip(2).collect();
-    assert_eq!(
-        names,
-        [
-            seen("container.close", None),
-            seen("container.dispose", Some("container.close"))
-        ]
-    );
-    assert_eq!(trace.events.take(), Vec::<String>::new());
+    let disposed = [
+        seen("container.close", None),
+        seen("container.dispose", Some("container.close")),
+    ];
+    assert_eq!(Trace::take().spans, disposed);
 }

@@ -1,8 +1,8 @@
 //! What several tests use.
 
+use std::cell::RefCell;
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Once};
 
 use tracing::field::{Field, Visit};
 use tracing::span;
@@ -29,26 +29,68 @@ pub(crate) struct Oops(pub(crate) &'static str);
 /// The name of a span, and that of the one it began in.
 pub(crate) type SpanSeen = (String, Option<String>);
 
-/// A tracing subscriber that keeps every event and the names of spans with their parents.
-#[derive(Clone, Debug, Default)]
+/// What was traced on this thread while it was recording.
+#[derive(Debug, Default)]
 pub(crate) struct Trace {
-    pub(crate) events: Log,
-    pub(crate) spans: Arc<Mutex<Vec<SpanSeen>>>,
-    stack: Arc<Mutex<Vec<u64>>>,
-    last: Arc<AtomicU64>,
+    pub(crate) events: Vec<String>,
+    pub(crate) spans: Vec<SpanSeen>,
+    stack: Vec<usize>,
 }
 
-impl tracing::Subscriber for Trace {
+thread_local! {
+    static TRACE: RefCell<Option<Trace>> = const { RefCell::new(None) };
+}
+
+impl Trace {
+    /// Begins to record on this thread.
+    ///
+    /// The subscriber is the one of the process: with one for each test, what is traced first on
+    /// another thread would be switched off for all of them.
+    pub(crate) fn record() {
+        static INSTALLED: Once = Once::new();
+        INSTALLED.call_once(|| {
+            tracing::subscriber::set_global_default(Recorder).unwrap();
+            tracing::callsite::rebuild_interest_cache();
+        });
+        TRACE.set(Some(Self::default()));
+    }
+
+    /// What has been recorded since the last call.
+    pub(crate) fn take() -> Self {
+        TRACE
+            .replace(Some(Self::default()))
+            .expect("`record` was called on this thread")
+    }
+}
+
+struct Recorder;
+
+fn recording(act: impl FnOnce(&mut Trace)) {
+    TRACE.with_borrow_mut(|trace| trace.as_mut().map(act));
+}
+
+fn index(span: &span::Id) -> usize {
+    usize::try_from(span.into_u64()).unwrap() - 1
+}
+
+impl tracing::Subscriber for Recorder {
     fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
         metadata.target().starts_with("service_container") || metadata.target().starts_with("it")
     }
 
     fn new_span(&self, span: &span::Attributes<'_>) -> span::Id {
-        let mut spans = self.spans.lock().unwrap();
-        let current = self.stack.lock().unwrap().last().copied();
-        let parent = current.map(|id| spans[usize::try_from(id).unwrap() - 1].0.clone());
-        spans.push((span.metadata().name().to_owned(), parent));
-        span::Id::from_u64(self.last.fetch_add(1, Ordering::Relaxed) + 1)
+        let mut id = 1;
+        recording(|trace| {
+            let parent = trace
+                .stack
+                .last()
+                .map(|parent| trace.spans[*parent].0.clone());
+            trace
+                .spans
+                .push((span.metadata().name().to_owned(), parent));
+            id = u64::try_from(trace.spans.len()).unwrap();
+        });
+        span::Id::from_u64(id)
     }
 
     fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
@@ -64,17 +106,22 @@ impl tracing::Subscriber for Trace {
         }
         let mut fields = Fields(event.metadata().level().to_string());
         event.record(&mut fields);
-        self.events.add(fields.0);
+        recording(|trace| trace.events.push(fields.0));
     }
 
     fn enter(&self, span: &span::Id) {
-        self.stack.lock().unwrap().push(span.into_u64());
+        recording(|trace| trace.stack.push(index(span)));
     }
 
     fn exit(&self, span: &span::Id) {
-        let mut stack = self.stack.lock().unwrap();
-        if let Some(index) = stack.iter().rposition(|id| *id == span.into_u64()) {
-            stack.remove(index);
-        }
+        recording(|trace| {
+            let at = trace
+                .stack
+                .iter()
+                .rposition(|entered| *entered == index(span));
+            if let Some(at) = at {
+                trace.stack.remove(at);
+            }
+        });
     }
 }
