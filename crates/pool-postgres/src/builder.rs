@@ -42,7 +42,10 @@ impl PostgresPoolBuilder {
             options,
             name: None,
             connect_timeout: Duration::from_secs(5),
-            manager: ManagerSettings::default(),
+            manager: ManagerSettings {
+                cancel_after: Some(Duration::from_millis(20)),
+                ..ManagerSettings::default()
+            },
             dynamic: None,
             changes: Vec::new(),
         }
@@ -186,6 +189,17 @@ impl PostgresPoolBuilder {
     /// `listen`, temporary tables, advisory locks, a `begin` sent as SQL) stays there.
     pub fn reset_sql(mut self, sql: impl Into<Arc<str>>) -> Self {
         self.manager.reset_sql = Some(sql.into());
+        self
+    }
+
+    /// How long the server may go on with a statement whose caller has gone before it is
+    /// cancelled there. Defaults to 20 ms.
+    ///
+    /// The cancellation runs over one connection beside the pool that is open only meanwhile.
+    /// `None` never cancels: the server finishes the statement, and a connection that is not
+    /// clean after `recycle_timeout` is closed.
+    pub fn cancel_after(mut self, patience: impl Into<Option<Duration>>) -> Self {
+        self.manager.cancel_after = patience.into();
         self
     }
 

@@ -1,7 +1,9 @@
 //! What is left over on a connection that comes back, and how it is cleaned.
 
+use std::future::Future;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use pool_core::ReleaseCheck;
 use sqlx::{AssertSqlSafe, Connection as _, Error, Executor as _, PgConnection, Row as _};
@@ -9,6 +11,8 @@ use sqlx_core::transaction::TransactionManager as _;
 use sqlx_postgres::PgTransactionManager;
 
 use crate::ManagedConnection;
+use crate::copy::Copying;
+use crate::sqlstate;
 
 /// Looks at a connection without a round trip.
 ///
@@ -16,43 +20,76 @@ use crate::ManagedConnection;
 /// count and the write buffer are empty; it is pending after a cancelled query, a stream that was
 /// not read to its end, or a transaction that was dropped, whose `ROLLBACK` is queued.
 pub(crate) fn look(managed: &mut ManagedConnection) -> ReleaseCheck {
-    if managed.uncounted {
+    if managed.copying != Copying::No {
         return ReleaseCheck::Broken;
     }
-    let connection = &mut managed.connection;
-    let unwritten = connection.should_flush();
-    let flushed = pin!(connection.flush()).poll(&mut Context::from_waker(Waker::noop()));
-    match flushed {
-        Poll::Ready(Ok(())) if unwritten => {
-            // What was written is the end of an exchange that sqlx does not count: a `COPY` that
-            // was dropped. Its answer would reach the next borrower.
-            ReleaseCheck::Broken
-        }
-        Poll::Ready(Ok(())) if managed.aborted || connection.is_in_transaction() => {
+    let unwritten = managed.connection.should_flush();
+    match poll_flush(&mut managed.connection) {
+        Poll::Ready(Ok(())) if unwritten && !managed.queued => {
+            // Either a quick answer to a `ROLLBACK` that sqlx had queued, or the end of a `COPY`
+            // that was dropped, whose answer nobody counts and the next borrower would read.
+            managed.doubtful = true;
             ReleaseCheck::Dirty
         }
-        Poll::Ready(Ok(())) => ReleaseCheck::Clean,
+        Poll::Ready(Ok(())) if managed.aborted || managed.connection.is_in_transaction() => {
+            ReleaseCheck::Dirty
+        }
+        Poll::Ready(Ok(())) => {
+            managed.queued = false;
+            ReleaseCheck::Clean
+        }
         Poll::Ready(Err(_)) | Poll::Pending => ReleaseCheck::Dirty,
     }
 }
 
+/// Whether the server still works for a caller that has gone.
+pub(crate) fn is_busy(managed: &mut ManagedConnection) -> bool {
+    managed.copying == Copying::Out || poll_flush(&mut managed.connection).is_pending()
+}
+
+fn poll_flush(connection: &mut PgConnection) -> Poll<Result<(), Error>> {
+    pin!(connection.flush()).poll(&mut Context::from_waker(Waker::noop()))
+}
+
 /// Reads what is unread, ends what is open, and runs the service's own reset.
-pub(crate) async fn clean(
+///
+/// What the server has not answered after `patience` is cancelled there by `cancel`; without a
+/// patience it is waited for.
+pub(crate) async fn clean<C>(
     managed: &mut ManagedConnection,
+    patience: Option<Duration>,
+    cancel: impl FnOnce(i32) -> C,
     reset_sql: Option<&str>,
-) -> Result<(), Error> {
+) -> Result<(), Error>
+where
+    C: Future<Output = Result<(), Error>>,
+{
     let connection = &mut managed.connection;
+    if let Some(patience) = patience {
+        match tokio::time::timeout(patience, drain(connection)).await {
+            Ok(drained) => drained?,
+            Err(_elapsed) => {
+                cancel(managed.backend).await?;
+                managed.doubtful = true;
+            }
+        }
+    }
     drain(connection).await?;
     while connection.is_in_transaction() {
         PgTransactionManager::rollback(connection).await?;
     }
     if managed.aborted {
         run(connection, "ROLLBACK").await?;
-        managed.aborted = false;
+    }
+    if managed.doubtful {
+        prove(connection, managed.backend).await?;
     }
     if let Some(sql) = reset_sql {
         run(connection, sql).await?;
     }
+    managed.aborted = false;
+    managed.doubtful = false;
+    managed.queued = false;
     Ok(())
 }
 
@@ -67,6 +104,25 @@ pub(crate) async fn drain(connection: &mut PgConnection) -> Result<(), Error> {
     }
 }
 
+/// Proves that question and answer go together, and that no failed transaction is open: the
+/// signal that cancels a statement may have met the `ROLLBACK` behind it instead.
+async fn prove(connection: &mut PgConnection, served_by: i32) -> Result<(), Error> {
+    let answer = match backend(connection).await {
+        Err(error) if sqlstate::is_failed_transaction(&error) => {
+            run(connection, "ROLLBACK").await?;
+            backend(connection).await
+        }
+        answer => answer,
+    };
+    if answer? == served_by {
+        Ok(())
+    } else {
+        Err(Error::Protocol(
+            "an answer belonged to another question".to_owned(),
+        ))
+    }
+}
+
 /// Runs a service's own statements, without preparing them.
 pub(crate) async fn run(connection: &mut PgConnection, sql: &str) -> Result<(), Error> {
     let sql = AssertSqlSafe(sql.to_owned());
@@ -78,5 +134,5 @@ pub(crate) async fn backend(connection: &mut PgConnection) -> Result<i32, Error>
     let row = connection
         .fetch_one(sqlx::raw_sql("select pg_backend_pid()"))
         .await?;
-    row.try_get_unchecked(0)
+    row.try_get(0)
 }

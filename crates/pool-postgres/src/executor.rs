@@ -20,7 +20,7 @@ use crate::{PgPooledConnection, PgTransaction, PostgresPool};
 
 /// A connection that is told which errors its statements met.
 trait Attentive: Send {
-    fn connection(&mut self) -> &mut PgConnection;
+    fn connection(&mut self) -> Result<&mut PgConnection, Error>;
     fn hear(&mut self, error: &Error);
 }
 
@@ -37,7 +37,7 @@ where
     Box::pin(TryAsyncStream::new(move |yielder| async move {
         let mut connection = connection.await?;
         let outcome = async {
-            let mut steps = connection.connection().fetch_many(query);
+            let mut steps = connection.connection()?.fetch_many(query);
             while let Some(step) = steps.try_next().await? {
                 yielder.r#yield(step).await;
             }
@@ -57,7 +57,7 @@ macro_rules! once {
         let connection = $connection;
         Box::pin(async move {
             let mut connection = connection.await?;
-            let outcome = Attentive::connection(&mut connection).$method($($argument),*).await;
+            let outcome = Attentive::connection(&mut connection)?.$method($($argument),*).await;
             if let Err(error) = &outcome {
                 Attentive::hear(&mut connection, error);
             }
@@ -157,8 +157,9 @@ impl<'c> Executor<'c> for &'c mut PgTransaction<'_> {
 }
 
 impl Attentive for PgPooledConnection {
-    fn connection(&mut self) -> &mut PgConnection {
-        self
+    fn connection(&mut self) -> Result<&mut PgConnection, Error> {
+        self.managed().usable()?;
+        Ok(self)
     }
 
     fn hear(&mut self, error: &Error) {
@@ -167,8 +168,10 @@ impl Attentive for PgPooledConnection {
 }
 
 impl Attentive for &mut PgPooledConnection {
-    fn connection(&mut self) -> &mut PgConnection {
-        self
+    fn connection(&mut self) -> Result<&mut PgConnection, Error> {
+        let guard: &mut PgPooledConnection = self;
+        guard.managed().usable()?;
+        Ok(guard)
     }
 
     fn hear(&mut self, error: &Error) {
@@ -177,8 +180,10 @@ impl Attentive for &mut PgPooledConnection {
 }
 
 impl Attentive for &mut PgTransaction<'_> {
-    fn connection(&mut self) -> &mut PgConnection {
-        self
+    fn connection(&mut self) -> Result<&mut PgConnection, Error> {
+        let guard: &mut PgPooledConnection = self.guard_mut();
+        guard.managed().usable()?;
+        Ok(guard)
     }
 
     fn hear(&mut self, error: &Error) {

@@ -1,7 +1,6 @@
 //! How the engine opens, checks, cleans and closes PostgreSQL connections.
 
 use std::fmt;
-use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +11,8 @@ use secrecy::ExposeSecret as _;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
 
+use crate::cancel::Canceller;
+use crate::copy::Copying;
 use crate::credentials::Credentials;
 use crate::error::{ConnectCause, ConnectStep, PostgresConnectError};
 use crate::sentinel::Sentinel;
@@ -24,8 +25,12 @@ pub struct ManagedConnection {
     pub(crate) connection: PgConnection,
     /// The process that serves it, to cancel what it runs; zero when the server did not say.
     pub(crate) backend: i32,
-    /// Set while an exchange is under way that sqlx does not count, such as `COPY`.
-    pub(crate) uncounted: bool,
+    /// A `COPY` that is under way, which sqlx does not count.
+    pub(crate) copying: Copying,
+    /// Set when a `ROLLBACK` was queued here, whose answer may come at once.
+    pub(crate) queued: bool,
+    /// Set when only a round trip can tell whether the connection is sound.
+    pub(crate) doubtful: bool,
     /// Set while the server holds a failed transaction that sqlx does not count.
     pub(crate) aborted: bool,
     /// Set when a statement of the transaction has failed.
@@ -59,7 +64,11 @@ pub struct PostgresManager {
     options: RwLock<Arc<PgConnectOptions>>,
     settings: ManagerSettings,
     sentinel: Arc<Sentinel>,
+    canceller: Canceller,
 }
+
+/// How long a connection on its way out waits for the server to end what it runs.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// What the builder leaves to the manager.
 #[derive(Clone, Default)]
@@ -68,6 +77,7 @@ pub(crate) struct ManagerSettings {
     pub(crate) credentials: Option<CredentialProvider>,
     pub(crate) init_sql: Option<Arc<str>>,
     pub(crate) reset_sql: Option<Arc<str>>,
+    pub(crate) cancel_after: Option<Duration>,
     pub(crate) after_connect: Option<AfterConnect>,
 }
 
@@ -77,6 +87,7 @@ impl PostgresManager {
             options: RwLock::new(Arc::new(options)),
             settings,
             sentinel: Arc::default(),
+            canceller: Canceller::default(),
         }
     }
 
@@ -116,12 +127,23 @@ impl PostgresManager {
         Ok(ManagedConnection {
             connection,
             backend,
-            uncounted: false,
+            copying: Copying::No,
+            queued: false,
+            doubtful: false,
             aborted: false,
             suspect: false,
             epoch,
             sentinel: Arc::clone(&self.sentinel),
         })
+    }
+
+    /// Opens the connection that cancels statements.
+    async fn connect_beside(&self) -> Result<PgConnection, sqlx::Error> {
+        let options = self.options();
+        let options = self.with_credentials(&options).await.map_err(|cause| {
+            sqlx::Error::Configuration(Box::new(failure(&options, ConnectStep::Credentials, cause)))
+        })?;
+        options.connect().await
     }
 
     async fn with_credentials(
@@ -154,12 +176,12 @@ impl ConnectionManager for PostgresManager {
             Ok(Err(cause)) => cause,
             Err(_elapsed) => ConnectCause::TimedOut(within),
         };
-        Err(self.error(&options, step, cause))
+        Err(failure(&options, step, cause))
     }
 
     async fn validate(&self, managed: &mut ManagedConnection) -> Result<(), PostgresConnectError> {
         let ping = managed.connection.ping().await;
-        ping.map_err(|error| self.error(&self.options(), ConnectStep::Open, error.into()))
+        ping.map_err(|error| failure(&self.options(), ConnectStep::Open, error.into()))
     }
 
     fn release_check(&self, managed: &mut ManagedConnection) -> ReleaseCheck {
@@ -171,16 +193,27 @@ impl ConnectionManager for PostgresManager {
     }
 
     async fn recycle(&self, managed: &mut ManagedConnection) -> Result<(), PostgresConnectError> {
-        let cleaned = clean::clean(managed, self.settings.reset_sql.as_deref()).await;
-        cleaned.map_err(|error| self.error(&self.options(), ConnectStep::Open, error.into()))
+        let cleaned = clean::clean(
+            managed,
+            self.settings.cancel_after,
+            |backend| self.canceller.cancel(self.connect_beside(), backend),
+            self.settings.reset_sql.as_deref(),
+        );
+        cleaned
+            .await
+            .map_err(|error| failure(&self.options(), ConnectStep::Open, error.into()))
     }
 
-    fn close(&self, managed: ManagedConnection) -> impl Future<Output = ()> + Send {
-        let goodbye = managed.connection.close();
-        async move {
-            // A connection that cannot say goodbye is gone already.
-            let _ = goodbye.await;
+    async fn close(&self, mut managed: ManagedConnection) {
+        if self.settings.cancel_after.is_some() && clean::is_busy(&mut managed) {
+            // The server notices that its client has gone only when it next writes.
+            let cancel = self
+                .canceller
+                .cancel(self.connect_beside(), managed.backend);
+            let _ = tokio::time::timeout(FAREWELL, cancel).await;
         }
+        // A connection that cannot say goodbye is gone already.
+        let _ = managed.connection.close().await;
     }
 
     fn classify(&self, error: &PostgresConnectError) -> ConnectFault {
@@ -194,19 +227,16 @@ impl ConnectionManager for PostgresManager {
     }
 }
 
-impl PostgresManager {
-    fn error(
-        &self,
-        options: &PgConnectOptions,
-        step: ConnectStep,
-        cause: ConnectCause,
-    ) -> PostgresConnectError {
-        PostgresConnectError {
-            address: url::address(options).into(),
-            user: options.get_username().into(),
-            step,
-            cause,
-        }
+fn failure(
+    options: &PgConnectOptions,
+    step: ConnectStep,
+    cause: ConnectCause,
+) -> PostgresConnectError {
+    PostgresConnectError {
+        address: url::address(options).into(),
+        user: options.get_username().into(),
+        step,
+        cause,
     }
 }
 

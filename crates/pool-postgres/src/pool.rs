@@ -185,6 +185,7 @@ impl PostgresPool {
     }
 
     /// Closes the connections that are idle now; returns how many. The minimum is opened anew.
+    #[allow(clippy::must_use_candidate, reason = "the number is only for reports")]
     pub fn evict_idle(&self) -> u32 {
         self.inner.engine.evict_idle()
     }

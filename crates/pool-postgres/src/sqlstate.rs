@@ -18,6 +18,9 @@ const TOO_MANY_CONNECTIONS: &str = "53300";
 /// Classes of errors that the same attempt meets again until somebody changes something.
 const FAULTS_OF_OURS: [&str; 4] = ["22", "28", "3D", "42"];
 
+/// `in_failed_sql_transaction`.
+const FAILED_TRANSACTION: &str = "25P02";
+
 /// What an error that a caller met says of the connection it came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
@@ -64,4 +67,17 @@ pub(crate) fn classify(error: &Error) -> ConnectFault {
         }
         _ => ConnectFault::Transient,
     }
+}
+
+/// Whether a statement failed only because one before it had.
+pub(crate) fn is_failed_transaction(error: &Error) -> bool {
+    let error = error.as_database_error();
+    error.is_some_and(|error| error.code().as_deref() == Some(FAILED_TRANSACTION))
+}
+
+/// Whether the server may well accept the same transaction when it is run again:
+/// `serialization_failure` and `deadlock_detected`.
+pub(crate) fn is_worth_another_run(error: &Error) -> bool {
+    let error = error.as_database_error();
+    error.is_some_and(|error| matches!(error.code().as_deref(), Some("40001" | "40P01")))
 }

@@ -155,6 +155,7 @@ impl<'t> PgTransaction<'t> {
             read_only: options.is_read_only(),
             connection,
         };
+        begun.connection.managed().usable()?;
         begun.connection.settle().await?;
         begun.connection.managed_mut().suspect = false;
         let beginning = Beginning {
@@ -183,6 +184,7 @@ impl<'t> PgTransaction<'t> {
     /// does [`commit`](Self::commit).
     pub async fn begin(&mut self) -> Result<PgTransaction<'_>, Error> {
         self.connection.settle().await?;
+        self.connection.managed().usable()?;
         if self.connection.managed().aborted {
             return Err(aborted());
         }
@@ -219,6 +221,7 @@ impl<'t> PgTransaction<'t> {
     /// The connection is safe: it is clean before it is lent again. Whether the server committed
     /// is not known to a caller that does not wait for the answer.
     pub async fn commit(mut self) -> Result<(), Error> {
+        self.connection.managed().usable()?;
         if self.connection.managed().aborted {
             return Err(aborted());
         }
@@ -244,6 +247,7 @@ impl<'t> PgTransaction<'t> {
     ///
     /// Cancel safe: it is rolled back all the same.
     pub async fn rollback(mut self) -> Result<(), Error> {
+        self.connection.managed().usable()?;
         if self.connection.managed().aborted {
             // Its drop queues what is to be done, and the next use of the connection waits for it.
             return Ok(());
@@ -254,6 +258,10 @@ impl<'t> PgTransaction<'t> {
             Err(error) => self.hear(error),
         }
         outcome
+    }
+
+    pub(crate) fn guard_mut(&mut self) -> &mut PgPooledConnection {
+        &mut self.connection
     }
 
     pub(crate) fn hear(&mut self, error: &Error) {
@@ -310,10 +318,12 @@ impl Drop for PgTransaction<'_> {
         if self.connection.managed().aborted {
             if self.level == 1 {
                 self.connection.managed_mut().aborted = false;
+                self.connection.managed_mut().queued = true;
                 queue(&mut self.connection, "ROLLBACK");
             }
             return;
         }
+        self.connection.managed_mut().queued = true;
         PgTransactionManager::start_rollback(&mut self.connection);
     }
 }
@@ -346,6 +356,7 @@ impl Drop for Beginning<'_> {
         while self.connection.is_in_transaction() {
             PgTransactionManager::start_rollback(&mut *self.connection);
         }
+        self.connection.managed_mut().queued = true;
         if self.enclosing == 0 {
             queue(&mut *self.connection, "ROLLBACK");
         } else {

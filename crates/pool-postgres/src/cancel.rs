@@ -1,0 +1,63 @@
+//! Ending at the server what a caller no longer waits for.
+
+use std::future::Future;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use sqlx::{AssertSqlSafe, Connection as _, Error, PgConnection};
+use tokio::sync::Mutex;
+
+/// Asks the server to cancel what a backend runs, over one connection beside the pool.
+///
+/// sqlx keeps the key of PostgreSQL's `CancelRequest` to itself, so the request is
+/// `pg_cancel_backend`. The connection for it is opened when a request comes, serves all that
+/// come meanwhile, and is closed after the last: a pool without cancelled statements never has
+/// it, and there is never more than one.
+#[derive(Debug, Default)]
+pub(crate) struct Canceller {
+    side: Mutex<Option<PgConnection>>,
+    requests: AtomicU32,
+}
+
+impl Canceller {
+    /// Returns when the signal has been sent.
+    ///
+    /// A backend that is idle by then ignores it, and one that is not has received it before it
+    /// reads another statement: nothing that is sent to it afterwards is cancelled by it.
+    pub(crate) async fn cancel(
+        &self,
+        connect: impl Future<Output = Result<PgConnection, Error>>,
+        backend: i32,
+    ) -> Result<(), Error> {
+        let _request = Request::new(&self.requests);
+        let mut side = self.side.lock().await;
+        // Out of its place while it is used: dropped in the middle, it is not used again.
+        let mut connection = match side.take() {
+            Some(connection) => connection,
+            None => connect.await?,
+        };
+        let sql = AssertSqlSafe(format!("select pg_cancel_backend({backend})"));
+        sqlx::raw_sql(sql).execute(&mut connection).await?;
+        if self.requests.load(Ordering::Relaxed) > 1 {
+            *side = Some(connection);
+        } else {
+            connection.close().await?;
+        }
+        Ok(())
+    }
+}
+
+/// Counts a request while it lasts, so that the last one closes the connection.
+struct Request<'a>(&'a AtomicU32);
+
+impl<'a> Request<'a> {
+    fn new(requests: &'a AtomicU32) -> Self {
+        requests.fetch_add(1, Ordering::Relaxed);
+        Self(requests)
+    }
+}
+
+impl Drop for Request<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,125 @@
+//! The server's own view, and what each suite starts with.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use pool_postgres::{PostgresPool, PostgresPoolBuilder};
+use sqlx::{Connection as _, PgConnection};
+
+/// How long the server may take to show what the pool has done.
+pub(crate) const SOON: Duration = Duration::from_secs(5);
+
+/// A connection beside the pool that asks the server what it sees.
+pub(crate) struct Server {
+    witness: PgConnection,
+    name: String,
+}
+
+/// A name that no other pool on the server has, and a builder with it; `None` without a server.
+pub(crate) async fn pool(test: &str) -> Option<(PostgresPoolBuilder, Server)> {
+    static PIECE: AtomicU32 = AtomicU32::new(0);
+    let url = integration_tests::postgres_url()?;
+    let piece = PIECE.fetch_add(1, Ordering::Relaxed);
+    let name = format!("{test}-{}-{piece}", std::process::id());
+    let builder = PostgresPool::builder(&url).expect("the URL of the test server is good");
+    let witness = PgConnection::connect(&url)
+        .await
+        .expect("the test server runs");
+    let server = Server {
+        witness,
+        name: name.clone(),
+    };
+    Some((
+        builder.name(name).acquire_timeout(Duration::from_secs(10)),
+        server,
+    ))
+}
+
+impl Server {
+    /// How many connections of the pool the server has.
+    pub(crate) async fn connections(&mut self) -> u32 {
+        self.count("true").await
+    }
+
+    /// How many of them are inside a transaction, at work in it or not.
+    pub(crate) async fn in_transaction(&mut self) -> u32 {
+        self.count("xact_start is not null").await
+    }
+
+    /// How many of them run a statement at this moment.
+    pub(crate) async fn running(&mut self) -> u32 {
+        self.count("state = 'active'").await
+    }
+
+    async fn count(&mut self, condition: &str) -> u32 {
+        let sql = format!(
+            "select count(*) from pg_stat_activity where application_name = $1 and {condition}"
+        );
+        let count: i64 = sqlx::query_scalar(sqlx::AssertSqlSafe(sql))
+            .bind(&self.name)
+            .fetch_one(&mut self.witness)
+            .await
+            .expect("the witness can always ask");
+        u32::try_from(count).expect("a test opens few connections")
+    }
+
+    /// Waits until the server has exactly this many connections of the pool.
+    #[track_caller]
+    pub(crate) fn settles_at(&mut self, wanted: u32) -> impl Future<Output = ()> {
+        let caller = std::panic::Location::caller();
+        async move {
+            let deadline = Instant::now() + SOON;
+            loop {
+                let seen = self.connections().await;
+                if seen == wanted {
+                    return;
+                }
+                assert!(
+                    Instant::now() < deadline,
+                    "{caller}: the server still has {seen} connections, not {wanted}"
+                );
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        }
+    }
+
+    /// Runs a statement beside the pool.
+    pub(crate) async fn execute(&mut self, sql: &str) {
+        sqlx::raw_sql(sqlx::AssertSqlSafe(sql.to_owned()))
+            .execute(&mut self.witness)
+            .await
+            .expect("the witness's statements are good");
+    }
+
+    /// A number that a statement beside the pool yields.
+    pub(crate) async fn number(&mut self, sql: &str) -> i64 {
+        sqlx::query_scalar(sqlx::AssertSqlSafe(sql.to_owned()))
+            .fetch_one(&mut self.witness)
+            .await
+            .expect("the witness's statements are good")
+    }
+
+    /// A table of its own for a test, empty, with one column `n`; dropped with the witness.
+    pub(crate) async fn table(&mut self) -> String {
+        let table = format!("\"{}\"", self.name);
+        self.execute(&format!("create table {table} (n bigint primary key)"))
+            .await;
+        table
+    }
+}
+
+/// Waits for a condition of the pool's own.
+#[track_caller]
+pub(crate) fn until(
+    what: &'static str,
+    mut holds: impl FnMut() -> bool,
+) -> impl Future<Output = ()> {
+    let caller = std::panic::Location::caller();
+    async move {
+        let deadline = Instant::now() + SOON;
+        while !holds() {
+            assert!(Instant::now() < deadline, "{caller}: not in time: {what}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
