@@ -1,0 +1,17 @@
+//! The engine from outside, over scripted connections.
+//!
+//! The cases of other pools stand in a file named after the pool that met them first, under the
+//! number of the report or the name of the test there. The rest is by contract.
+
+mod support;
+
+mod bb8_cases;
+mod conformance;
+mod deadpool;
+mod hikari_life;
+mod hikari_load;
+mod mobc;
+mod pgxpool;
+mod puddle;
+mod sqlx;
+mod sqlx_runtime;
