@@ -95,6 +95,17 @@ pub enum FetchError {
         /// What its reader said.
         source: zip::result::ZipError,
     },
+    /// The program is there and does not run.
+    #[error("the packaged {} {said}; it needs {needs}", program.display())]
+    #[non_exhaustive]
+    DoesNotRun {
+        /// The program.
+        program: PathBuf,
+        /// What was seen.
+        said: String,
+        /// What the package expects of the machine.
+        needs: &'static str,
+    },
     /// Another run holds the lock and did not finish in time.
     #[error("waited {} s for the run that holds {}", waited.as_secs(), lock.display())]
     #[non_exhaustive]

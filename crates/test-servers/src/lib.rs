@@ -20,6 +20,8 @@
 //! # }
 //! ```
 //!
+//! Calls block: in an asynchronous program they belong before the runtime or on a blocking thread.
+//!
 //! # What a started server is like
 //!
 //! It listens on a free port of 127.0.0.1 and on nothing else, asks for a random password, keeps its

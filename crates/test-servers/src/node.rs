@@ -63,7 +63,7 @@ impl Home {
 
     /// Runs a program to its end, within `deadline`.
     pub(crate) fn run(
-        &self,
+        &mut self,
         command: &mut Command,
         step: &'static str,
         deadline: Deadline,
@@ -71,6 +71,9 @@ impl Home {
         let program = name_of(command);
         let log = self.folder.join(format!("{step}.log"));
         let (mut child, process) = self.spawn(command, &log)?;
+        // Known to whoever cleans up should this process be killed meanwhile.
+        self.record.processes = vec![process.clone()];
+        self.save()?;
         let ended = loop {
             match child.try_wait().context("wait for", Path::new(&program))? {
                 Some(status) => break Ok(status),

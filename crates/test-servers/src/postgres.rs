@@ -86,7 +86,7 @@ impl PostgresOptions {
     ) -> Result<(Node, String), StartError> {
         let user = Unprivileged::if_root()?;
         let deadline = Deadline::after(self.start_within);
-        let home = Home::new(Kind::Postgres, environment)?;
+        let mut home = Home::new(Kind::Postgres, environment)?;
         if let Some(user) = &user
             && !everyone_can_reach(&home.folder)
         {
@@ -94,7 +94,7 @@ impl PostgresOptions {
             return Err(StartError::Unreachable { user, path });
         }
         let password = secret::password().context("read", Path::new("/dev/urandom"))?;
-        initialise(&home, programs, user.as_ref(), &password, deadline)?;
+        initialise(&mut home, programs, user.as_ref(), &password, deadline)?;
         let launch = Launch {
             program: programs.folder.join("postgres"),
             arguments: self.arguments(&home.folder.join("data")),
@@ -137,7 +137,7 @@ impl PostgresOptions {
 }
 
 fn initialise(
-    home: &Home,
+    home: &mut Home,
     programs: &Programs,
     user: Option<&Unprivileged>,
     password: &str,

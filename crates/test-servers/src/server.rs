@@ -230,7 +230,8 @@ fn look(
             Err(
                 error @ (FetchError::Platform { .. }
                 | FetchError::NoPip
-                | FetchError::Download { .. }),
+                | FetchError::Download { .. }
+                | FetchError::DoesNotRun { .. }),
             ) => Err(NotHere::Because(error.to_string())),
             Err(source) => Err(NotHere::Broken(StartError::Fetch { kind, source })),
         },

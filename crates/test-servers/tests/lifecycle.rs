@@ -133,6 +133,15 @@ fn anonymously(address: SocketAddr, command: &Document) -> Document {
 }
 
 #[test]
+fn a_server_may_be_moved_and_shared_between_threads() {
+    fn check<T: Send + Sync>() {}
+    check::<Server>();
+    check::<Environment>();
+    check::<StartError>();
+    check::<ControlError>();
+}
+
+#[test]
 fn postgres_answers_asks_for_a_password_and_leaves_nothing() {
     let place = Place::new("postgres");
     let Some(server) = server(Kind::Postgres, &place.environment()) else {
