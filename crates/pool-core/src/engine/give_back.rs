@@ -109,6 +109,7 @@ impl<C> State<C> {
     /// A task has validated a connection.
     pub(crate) fn validated(&mut self, mut slot: Box<Slot<C>>, now: Nanos, fx: &mut Effects<C>) {
         self.validating -= 1;
+        self.doubt = false;
         slot.proven = now;
         slot.checked_in = self.warmups;
         self.deliver(slot, now, fx);
@@ -138,6 +139,7 @@ impl<C> State<C> {
     ) {
         if matches!(self.slots.get(slot.row), Phase::Validating) {
             self.validating -= 1;
+            self.doubt = true;
             self.tally.validation_failures += 1;
         } else {
             self.recycling -= 1;

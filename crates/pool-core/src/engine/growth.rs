@@ -136,10 +136,9 @@ impl<C> State<C> {
         if self.gate != Gate::Open {
             return;
         }
-        let demand = self
-            .waiters
-            .len()
-            .saturating_sub(self.connecting + self.validating);
+        // Checks count on their way to a caller, unless the last one failed.
+        let checks = if self.doubt { 0 } else { self.validating };
+        let demand = self.waiters.len().saturating_sub(self.connecting + checks);
         // A connection whose replacement has been asked for does not count any more.
         let shortfall = self
             .floor()

@@ -75,6 +75,8 @@ pub(crate) struct State<C> {
     pub(crate) closing: u32,
     pub(crate) validating: u32,
     pub(crate) recycling: u32,
+    /// Whether the last check of an idle connection failed: the others may be dead as well.
+    pub(crate) doubt: bool,
     /// Connections whose replacement has been asked for.
     pub(crate) retiring: u32,
     pub(crate) slots: SlotTable,
@@ -188,6 +190,7 @@ impl<C> State<C> {
             closing: 0,
             validating: 0,
             recycling: 0,
+            doubt: false,
             retiring: 0,
             slots: SlotTable::new(),
             tally: Tally::new(),
