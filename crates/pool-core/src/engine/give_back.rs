@@ -113,6 +113,9 @@ impl<C> State<C> {
         slot.proven = now;
         slot.checked_in = self.warmups;
         self.deliver(slot, now, fx);
+        if self.backoff.proven(now) {
+            self.pump(now, fx);
+        }
         // Keepalive checks a few at a time; now there is room for the next.
         fx.kick |= self.rules.keepalive != NEVER;
         fx.changed = true;
@@ -141,6 +144,11 @@ impl<C> State<C> {
             self.validating -= 1;
             self.doubt = true;
             self.tally.validation_failures += 1;
+            let bounds = (self.rules.backoff_base, self.rules.backoff_cap);
+            let never_used = slot.proven == slot.created && slot.checked_in == 0;
+            if never_used && now.saturating_sub(slot.created) < bounds.1 {
+                self.backoff.stillborn(now, bounds, &mut self.rng);
+            }
         } else {
             self.recycling -= 1;
             self.tally.recycle_failures += 1;

@@ -20,6 +20,11 @@ pub(crate) struct Backoff {
     failures: u32,
     period: u64,
     until: Nanos,
+    /// Connections in a row that were opened and did not pass their first check: a proxy can
+    /// finish handshakes for a server that is not there.
+    stillborn: u32,
+    /// Until when the next one counts as one in a row.
+    stillborn_until: Nanos,
 }
 
 impl Backoff {
@@ -28,6 +33,8 @@ impl Backoff {
             failures: 0,
             period: 0,
             until: 0,
+            stillborn: 0,
+            stillborn_until: 0,
         }
     }
 
@@ -39,13 +46,18 @@ impl Backoff {
         self.failures
     }
 
+    /// Whether one attempt at a time is made.
+    const fn careful(&self, now: Nanos) -> bool {
+        self.failures > 0 || now < self.stillborn_until
+    }
+
     /// When the next attempt may begin, if one is being waited for.
     pub(crate) fn until(&self, now: Nanos) -> Option<Nanos> {
         self.waits(now).then_some(self.until)
     }
 
-    fn succeeded(&mut self) {
-        if self.failures > 0 {
+    fn succeeded(&mut self, now: Nanos) {
+        if self.failures > 0 && now >= self.stillborn_until {
             self.failures = 0;
             self.period += 1;
             self.until = 0;
@@ -67,6 +79,33 @@ impl Backoff {
         self.failures = self.failures.saturating_add(1);
         self.period += 1;
         self.until = now.saturating_add(rng.u64(0..=bound));
+    }
+
+    /// A connection did not pass its first check: that it could be opened means nothing.
+    pub(crate) fn stillborn(
+        &mut self,
+        now: Nanos,
+        (base, cap): (Nanos, Nanos),
+        rng: &mut fastrand::Rng,
+    ) {
+        if now >= self.stillborn_until {
+            self.stillborn = 0;
+        }
+        self.failures = self.failures.max(self.stillborn);
+        self.stillborn = self.stillborn.saturating_add(1);
+        self.stillborn_until = now.saturating_add(cap.saturating_mul(4));
+        self.failed(self.period, now, (base, cap), rng);
+    }
+
+    /// A check has passed: the server is there. Says whether that ends a row of stillborn ones.
+    pub(crate) fn proven(&mut self, now: Nanos) -> bool {
+        let row = self.stillborn_until > 0;
+        if row {
+            self.stillborn = 0;
+            self.stillborn_until = 0;
+            self.succeeded(now);
+        }
+        row
     }
 }
 
@@ -154,7 +193,7 @@ impl<C> State<C> {
             fx.kick = true;
             return;
         }
-        let at_once = if self.backoff.failures() > 0 {
+        let at_once = if self.backoff.careful(now) {
             1
         } else if demand > shortfall
             && let Some(until) = self.return_comes_sooner(now)
@@ -210,7 +249,7 @@ impl<C> State<C> {
             took,
         } = landing;
         self.connecting -= 1;
-        self.backoff.succeeded();
+        self.backoff.succeeded(now);
         self.tally.connected(took);
         let id = self.next_id;
         self.next_id += 1;
