@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bb8_postgres::PostgresConnectionManager;
 use bb8_postgres::tokio_postgres::{Config, NoTls};
 use pool_core::Pool;
 use pool_core::bb8::Bb8Manager;
 
-use crate::server;
+use crate::server::{self, Server};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn bb8_postgres_runs_unchanged_and_is_resized_under_load() {
@@ -38,22 +38,33 @@ async fn bb8_postgres_runs_unchanged_and_is_resized_under_load() {
             tokio::spawn(async move {
                 while !stop.load(Ordering::Relaxed) {
                     let client = pool.acquire().await.expect("the pool is open");
-                    let row = client.query_one("select $1::int4 + 1", &[&n]).await.expect("it runs");
-                    assert_eq!(row.get::<_, i32>(0), n + 1, "an answer to somebody else's question");
+                    let row = client
+                        .query_one("select $1::int4 + 1", &[&n])
+                        .await
+                        .expect("it runs");
+                    assert_eq!(
+                        row.get::<_, i32>(0),
+                        n + 1,
+                        "an answer to somebody else's question"
+                    );
                     sums.fetch_add(1, Ordering::Relaxed);
                 }
             })
         })
         .collect();
 
-    for (min, max) in [(2, 10), (0, 3), (2, 20), (5, 5), (1, 8)].into_iter().cycle().take(15) {
+    for (min, max) in [(2, 10), (0, 3), (2, 20), (5, 5), (1, 8)]
+        .into_iter()
+        .cycle()
+        .take(15)
+    {
         pool.set_limits(min, max).expect("valid limits");
         // Those in use close on return: a query later the server has no more than it may.
         let before = sums.load(Ordering::Relaxed);
         while sums.load(Ordering::Relaxed) < before + 400 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        server.stays_within(max).await;
+        stays_within(&mut server, max).await;
     }
     stop.store(true, Ordering::Relaxed);
     for task in tasks {
@@ -67,4 +78,23 @@ async fn bb8_postgres_runs_unchanged_and_is_resized_under_load() {
     let report = pool.close(Duration::from_secs(10)).await;
     assert!(report.clean, "{report}");
     server.settles_at(0).await;
+}
+
+/// Waits until the server has no more connections than the limit, and sees that it stays so.
+async fn stays_within(server: &mut Server, max: u32) {
+    let deadline = Instant::now() + server::SOON;
+    while server.connections().await > max {
+        assert!(
+            Instant::now() < deadline,
+            "the server still has more than {max} connections"
+        );
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    for _ in 0..20 {
+        let seen = server.connections().await;
+        assert!(
+            seen <= max,
+            "the server has {seen} connections, above {max}"
+        );
+    }
 }

@@ -35,3 +35,13 @@ fn server(variable: &str) -> Option<String> {
         }
     }
 }
+
+/// The code blocks of the project's README, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+pub struct Readme;
+
+/// The lines of `docs/from-bb8.md`, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/from-bb8.md")]
+pub struct FromBb8;
