@@ -30,7 +30,8 @@ pub type Creation<T> = Pin<Box<dyn Future<Output = Result<T, BoxError>> + Send +
     message = "`{Self}` is not a factory",
     label = "not a factory",
     note = "a factory is a closure with annotated arguments, each of them injectable, that returns \
-            a future of `Result<T, E>`: `|config: Arc<Config>| async move {{ .. }}`",
+            a future of `Result<T, E>`: `|config: Arc<Config>| async move {{ .. }}`; the closure, \
+            its future and `T` must be `Send`, and the closure and `T` must be `Sync`",
     note = "wrap a closure whose future returns `T` in `infallible(..)`, and one that returns `T` \
             at once in `sync(..)`",
     note = "injectable arguments are `Arc<T>`, `Option<Arc<T>>`, `Vec<Arc<T>>`, `Named<T, N>`, \

@@ -226,8 +226,6 @@
 //! # }
 //! ```
 
-#![cfg_attr(docsrs, feature(doc_cfg))]
-
 mod builder;
 mod container;
 mod create;
