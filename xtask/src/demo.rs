@@ -52,16 +52,17 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         "the workspace has no package {PACKAGE}; it belongs in examples/market-data"
     );
     let passed = arguments.pass_on()?;
-    // Built before the servers start: they need not wait for the compiler.
+    // Built before the servers start: they need not wait for the compiler. In the profile of the
+    // tests, so that a fresh machine compiles the drivers once.
     let mut build = workspace::cargo();
-    build.args(["build", "--release", "--package", PACKAGE]);
+    build.args(["build", "--package", PACKAGE]);
     if let Some(failed) = child::succeed(&mut build)? {
         return Ok(failed);
     }
     let servers = servers::all(&Kind::ALL)?;
     let mut service = workspace::cargo();
     service
-        .args(["run", "--quiet", "--release", "--package", PACKAGE, "--"])
+        .args(["run", "--quiet", "--package", PACKAGE, "--"])
         .args(passed);
     servers::tell(&mut service, &servers);
     child::run(&mut service).map(ExitCode::from)
