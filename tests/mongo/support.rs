@@ -107,6 +107,41 @@ impl Site {
         }
     }
 
+    /// Waits until the server has neither a transaction of this test's nor a cursor, except with
+    /// batches of `cancelled`: a query that is dropped before its answer is read leaves a cursor
+    /// that no client knows the number of, and the server keeps it for ten minutes.
+    pub(crate) async fn nothing_is_left_open(&self, cancelled: u32) {
+        let end = Instant::now() + Duration::from_secs(10);
+        let all = doc! {
+            "$currentOp": { "allUsers": true, "idleCursors": true, "idleSessions": true },
+        };
+        let ours = doc! { "$or": [
+            { "type": "idleCursor",
+              "cursor.originatingCommand.batchSize": { "$ne": cancelled }, "ns": { "$regex": format!("^{}\\.", self.name) } },
+            { "transaction": { "$exists": true }, "appName": &self.name },
+        ] };
+        loop {
+            let pipeline = [all.clone(), doc! { "$match": &ours }];
+            let admin = self.observer.database("admin");
+            let left: Vec<Document> = admin
+                .aggregate(pipeline)
+                .await
+                .expect("the observer may see all operations")
+                .try_collect()
+                .await
+                .expect("the server answers");
+            if left.is_empty() {
+                return;
+            }
+            let (first, count) = (&left[0], left.len());
+            assert!(
+                Instant::now() < end,
+                "{count} left at the server, first {first}"
+            );
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
     /// Removes what the test has written.
     pub(crate) async fn clean(&self) {
         let _ = self.observer.database(&self.name).drop().await;

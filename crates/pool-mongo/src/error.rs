@@ -2,12 +2,14 @@
 
 use std::error::Error as StdError;
 use std::fmt;
+use std::panic::Location;
 use std::sync::Arc;
 use std::time::Duration;
 
 use mongodb::error::{Error as DriverError, ErrorKind};
-use pool_core::{AcquireError, BuildError, ConnectFault, InvalidLimits};
+use pool_core::{AcquireError, AcquireErrorKind, BuildError, ConnectFault, InvalidLimits, Step};
 
+use crate::nesting::Holders;
 use crate::uri::UriProblem;
 
 /// A pool cannot be built.
@@ -274,21 +276,46 @@ impl StdError for MongoConnectError {
 }
 
 /// A caller got no lease, and why.
-#[derive(Clone, Debug, thiserror::Error)]
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum LeaseError {
     /// The pool had none to give; the engine's error names the step, the time waited, the counts,
     /// the longest holder and the last failure to connect.
-    #[error(transparent)]
-    Acquire(#[from] AcquireError),
+    Acquire(AcquireError),
+    /// The same, and the task that waited holds leases of this pool itself. It may have waited for
+    /// itself: take one lease and pass it on.
+    #[non_exhaustive]
+    HeldByCaller {
+        /// The engine's error.
+        error: AcquireError,
+        /// How many leases the task holds.
+        leases: u32,
+    },
+    /// Work to which the pool has given a lease asked the pool for another.
+    #[non_exhaustive]
+    Nested {
+        /// The name of the pool.
+        pool: String,
+        /// The line that asked.
+        caller: &'static Location<'static>,
+    },
 }
 
 impl LeaseError {
+    pub(crate) fn new(error: AcquireError, holders: &Holders) -> Self {
+        let waits_for_others = error.kind() == AcquireErrorKind::Timeout(Step::Return);
+        match waits_for_others.then(|| holders.held_here()) {
+            None | Some(0) => Self::Acquire(error),
+            Some(leases) => Self::HeldByCaller { error, leases },
+        }
+    }
+
     /// The engine's error, if that is the reason.
     #[must_use]
     pub const fn acquire_error(&self) -> Option<&AcquireError> {
         match self {
-            Self::Acquire(error) => Some(error),
+            Self::Acquire(error) | Self::HeldByCaller { error, .. } => Some(error),
+            Self::Nested { .. } => None,
         }
     }
 
@@ -303,6 +330,30 @@ impl LeaseError {
     pub fn connect_error(&self) -> Option<&MongoConnectError> {
         let (_, error) = self.acquire_error()?.last_connect_error()?;
         error.downcast_ref()
+    }
+}
+
+impl fmt::Display for LeaseError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Acquire(error) => error.fmt(f),
+            Self::HeldByCaller { error, leases } => write!(
+                f,
+                "{error}; the task that waited holds {leases} of them itself: take one lease and \
+                 pass it on"
+            ),
+            Self::Nested { pool, caller } => write!(
+                f,
+                "pool `{pool}`: {caller} asks for a lease inside work that has one: use that, or \
+                 ask outside"
+            ),
+        }
+    }
+}
+
+impl StdError for LeaseError {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.acquire_error().and_then(StdError::source)
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use mongodb::{Client, Database};
 use pool_core::PooledConnection;
 
+use crate::leased::Leased;
 use crate::manager::LeaseManager;
 
 /// The right to run operations on a database, one at a time, until it is dropped.
@@ -22,8 +23,31 @@ pub struct MongoLease {
 }
 
 impl MongoLease {
-    pub(crate) const fn new(guard: PooledConnection<'static, LeaseManager>) -> Self {
+    pub(crate) fn new(guard: PooledConnection<'static, LeaseManager>) -> Self {
+        guard.holder.begin();
         Self { guard }
+    }
+
+    /// Ties `value`, a cursor or a change stream, to this lease, so that both live equally long
+    /// and can leave the function.
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # async fn example(pool: pool_mongo::MongoPool) -> Result<(), Box<dyn std::error::Error>> {
+    /// use mongodb::bson::{Document, doc};
+    ///
+    /// let lease = pool.acquire().await?;
+    /// let cursor = lease.collection::<Document>("quotes").find(doc! {}).await?;
+    /// let mut quotes = lease.into_leased(cursor);
+    /// while quotes.advance().await? {
+    ///     println!("{:?}", quotes.current());
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub const fn into_leased<T>(self, value: T) -> Leased<T> {
+        Leased::new(value, self)
     }
 
     /// The database that the pool was built for; the same as dereferencing.
@@ -62,6 +86,12 @@ impl Deref for MongoLease {
 
     fn deref(&self) -> &Database {
         self.database()
+    }
+}
+
+impl Drop for MongoLease {
+    fn drop(&mut self) {
+        self.guard.holder.end();
     }
 }
 

@@ -132,6 +132,30 @@
 //! wrong password, a certificate that does not match and a missing database (see
 //! [`require_database`](MongoPoolBuilder::require_database)) fail callers at once.
 //!
+//! # Sessions, transactions, cursors
+//!
+//! [`with_transaction`](MongoPool::with_transaction) runs work in a transaction, by the driver's
+//! retry rules; [`start_session`](MongoPool::start_session) gives a session; a cursor is tied to
+//! its lease by [`into_leased`](MongoLease::into_leased). Each keeps one lease for its whole life.
+//!
+//! **One lease at a time.** A caller that takes a second lease while it holds the first can wait
+//! for itself. Work inside `run` and `with_transaction` is refused a second one of the same pool
+//! at once; a task that waits in vain while it holds leases is told so in its error.
+//!
+//! **Change streams** wait on the server most of the time. Tied to a lease, each takes one from
+//! the operations for as long as it lives: count them into the maximum. A stream that lives as
+//! long as the service is better off beside the pool, on [`MongoLease::client`] with the lease
+//! dropped; its socket then counts only against the ceiling, so leave room there: `ceiling` ≥
+//! `max` + streams.
+//!
+//! **Read preference** comes from the URI (`readPreference=secondaryPreferred`) or from the
+//! options of a database, a collection or an operation, as with the driver alone. The ceiling
+//! holds for each server; leases count operations, whichever server they go to.
+//!
+//! **Cancelled operations** cost their socket: the driver closes what was dropped between a
+//! request and its answer. A query that is dropped there leaves a cursor that nobody knows the
+//! number of; the server removes it after its `cursorTimeoutMillis`, ten minutes by default.
+//!
 //! # Shut down
 //!
 //! [`close`](MongoPool::close) refuses new callers, waits for leases, ends the driver's sessions
@@ -155,11 +179,15 @@ mod guard;
 mod hold;
 mod id_set;
 mod keeper;
+mod leased;
 mod manager;
+mod nesting;
 mod pool;
 mod sockets;
+mod transact;
 mod uri;
 mod warmup;
+mod work;
 
 pub use crate::builder::MongoPoolBuilder;
 pub use crate::config::MongoConfig;
@@ -169,6 +197,7 @@ pub use crate::error::{
     RunError, SettingProblem,
 };
 pub use crate::guard::MongoLease;
+pub use crate::leased::{Leased, MongoSession};
 pub use crate::pool::MongoPool;
 pub use crate::sockets::{ClosedSockets, ServerSockets};
 pub use crate::uri::UriProblem;

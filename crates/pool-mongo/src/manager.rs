@@ -8,6 +8,7 @@ use pool_core::{ConnectFault, ConnectionManager};
 
 use crate::backend::Backend;
 use crate::error::MongoConnectError;
+use crate::nesting::{Holder, Holders};
 
 /// The engine's connections are leases: tokens without a socket of their own.
 ///
@@ -19,6 +20,7 @@ use crate::error::MongoConnectError;
 #[derive(Debug)]
 pub(crate) struct LeaseManager {
     backend: Mutex<Arc<Backend>>,
+    pub(crate) holders: Arc<Holders>,
 }
 
 /// The right to run operations on a database.
@@ -26,12 +28,14 @@ pub(crate) struct LeaseManager {
 pub(crate) struct Lease {
     pub(crate) database: Database,
     pub(crate) backend: Arc<Backend>,
+    pub(crate) holder: Arc<Holder>,
 }
 
 impl LeaseManager {
-    pub(crate) const fn new(backend: Arc<Backend>) -> Self {
+    pub(crate) fn new(backend: Arc<Backend>) -> Self {
         Self {
             backend: Mutex::new(backend),
+            holders: Arc::default(),
         }
     }
 
@@ -50,6 +54,7 @@ impl ConnectionManager for LeaseManager {
         backend.prove().await?;
         Ok(Lease {
             database: backend.database.clone(),
+            holder: self.holders.add(),
             backend,
         })
     }

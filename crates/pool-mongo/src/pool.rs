@@ -1,11 +1,11 @@
 //! The handle that services hold.
 
 use std::future::Future;
+use std::panic::Location;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use mongodb::Database;
 use pool_core::sizing::{DecisionRecord, InvalidDynamicPoolConfig, SizingProblem};
 use pool_core::{
     ConnectionEvents, DynamicPoolConfig, DynamicSizing, Histograms, Limits, Pool, PoolCounts,
@@ -18,10 +18,11 @@ use tokio_util::task::TaskTracker;
 use crate::backend::Backend;
 use crate::builder::MongoPoolBuilder;
 use crate::config::{MongoConfig, Settings};
-use crate::error::{LeaseError, LimitsError, MongoPoolError, RunError};
+use crate::error::{LeaseError, LimitsError, MongoPoolError};
 use crate::guard::MongoLease;
 use crate::keeper;
 use crate::manager::LeaseManager;
+use crate::nesting::PoolId;
 use crate::sockets::ServerSockets;
 
 /// A pool of leases on one official MongoDB client, resizable while it runs.
@@ -103,8 +104,9 @@ impl MongoPool {
     /// # Errors
     ///
     /// After `acquire_timeout`; at once when the pool is closed, when the queue is full, and when
-    /// the server turns the user down. The error says which, with the pool's counts, the line
-    /// that holds a lease longest, and the last failure to reach the server.
+    /// the server turns the user down, or when this is work to which the pool has given a lease
+    /// ([`LeaseError::Nested`]). The error says which, with the pool's counts, the line that holds
+    /// a lease longest, and the last failure to reach the server.
     ///
     /// # Cancel safety
     ///
@@ -112,49 +114,22 @@ impl MongoPool {
     /// way goes to the next caller.
     #[track_caller]
     pub fn acquire(&self) -> impl Future<Output = Result<MongoLease, LeaseError>> + Send + use<> {
+        let caller = Location::caller();
+        let nested = PoolId::of(&self.inner).is_given();
+        let nested = nested.then(|| LeaseError::Nested {
+            pool: self.name().to_owned(),
+            caller,
+        });
         let lease = self.inner.engine.acquire_owned();
-        async move { Ok(MongoLease::new(lease.await?)) }
-    }
-
-    /// Takes a lease for `work`, gives it the database, and returns the lease when `work` is done.
-    ///
-    /// # Example
-    ///
-    /// ```no_run
-    /// # async fn example(pool: pool_mongo::MongoPool) -> Result<(), Box<dyn std::error::Error>> {
-    /// use mongodb::bson::{Document, doc};
-    ///
-    /// let quote = pool
-    ///     .run(|db| async move {
-    ///         let quotes = db.collection::<Document>("quotes");
-    ///         quotes.find_one(doc! { "symbol": "AAPL" }).await
-    ///     })
-    ///     .await?;
-    /// # Ok(())
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// [`RunError::Lease`] when there was no lease, as in [`acquire`](Self::acquire);
-    /// [`RunError::Work`] with the error of `work`.
-    ///
-    /// # Cancel safety
-    ///
-    /// As cancel safe as `work`; the lease comes back in any case.
-    #[track_caller]
-    pub fn run<T, E, W, F>(
-        &self,
-        work: W,
-    ) -> impl Future<Output = Result<T, RunError<E>>> + use<T, E, W, F>
-    where
-        W: FnOnce(Database) -> F,
-        F: Future<Output = Result<T, E>>,
-    {
-        let lease = self.acquire();
+        let holders = Arc::clone(&self.inner.engine.manager().holders);
         async move {
-            let lease = lease.await?;
-            work(lease.database().clone()).await.map_err(RunError::Work)
+            if let Some(nested) = nested {
+                return Err(nested);
+            }
+            match lease.await {
+                Ok(lease) => Ok(MongoLease::new(lease)),
+                Err(error) => Err(LeaseError::new(error, &holders)),
+            }
         }
     }
 
