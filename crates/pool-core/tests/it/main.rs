@@ -6,16 +6,21 @@
 mod support;
 
 mod bb8_cases;
+mod close;
 mod conformance;
 mod deadpool;
 mod growth;
 mod hikari_life;
 mod hikari_load;
+mod hooks;
 mod limits;
 mod liveness;
 mod mobc;
 mod outage;
+mod pause;
 mod pgxpool;
 mod puddle;
+mod queue;
 mod sqlx;
 mod sqlx_runtime;
+mod warmup;
