@@ -376,6 +376,46 @@ async fn a_kept_resolver_keeps_nothing_alive_and_causes_no_false_cycle() {
     assert!(plugins.0.child("job").is_err());
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_a_finished_service_asks_for_is_not_asked_for_by_its_first_user() {
+    struct Slow;
+    struct Shared(Lazy<Late>);
+    struct Late;
+    let mut builder = Container::builder();
+    builder.singleton(infallible(|_: Arc<Shared>| async {
+        sleep(Duration::from_secs(1)).await;
+        Slow
+    }));
+    builder.singleton(sync(Shared));
+    builder.singleton(sync(|_: Arc<Slow>| Late));
+    let container = builder.build().unwrap();
+    let slow = tokio::spawn({
+        let container = container.clone();
+        async move { container.get::<Slow>().await.map(drop) }
+    });
+    sleep(Duration::from_millis(500)).await;
+    // `Shared` was created for `Slow`, which still is not. `Late` waits for `Slow`, and that is all.
+    let shared = container.get::<Shared>().await.unwrap();
+    shared.0.get().await.unwrap();
+    slow.await.unwrap().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_finished_transient_service_asks_for_is_asked_for_by_its_maker() {
+    struct Part(Lazy<Circle>);
+    struct Circle;
+    let mut builder = Container::builder();
+    builder.create_timeout(Duration::from_secs(1000));
+    builder.transient(sync(Part));
+    builder.singleton(|part: Arc<Part>| async move { part.0.get().await.map(|_| A) });
+    builder.singleton(sync(|_: Arc<A>| Circle));
+    let container = builder.build().unwrap();
+    let started = tokio::time::Instant::now();
+    let error = container.get::<A>().await.map(drop).unwrap_err();
+    assert_eq!(error.kind(), ResolveErrorKind::Cycle, "{error}");
+    assert_eq!(started.elapsed(), Duration::ZERO);
+}
+
 #[tokio::test]
 async fn a_factory_written_by_hand_declares_what_it_was_told() {
     struct Relay {
