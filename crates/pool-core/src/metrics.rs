@@ -7,7 +7,7 @@ use hdrhistogram::Histogram;
 use serde::Serialize;
 
 use crate::clock::between;
-use crate::engine::{CloseReason, PoolCounts};
+use crate::engine::{CloseReason, PoolCounts, Tally};
 use crate::{ConnectionManager, Pool};
 
 /// A pool's numbers at one moment, all read under one lock, so that they add up:
@@ -224,6 +224,20 @@ pub struct Histograms {
 }
 
 impl Histograms {
+    fn of(tally: &Tally) -> Self {
+        Self {
+            wait: tally.wait.clone(),
+            hold: tally.hold.clone(),
+            connect: tally.connect.clone(),
+        }
+    }
+
+    /// The way that does not wait only counts; its zeros are added here.
+    fn with_immediate(mut self, immediate: u64) -> Self {
+        self.wait.saturating_record_n(0, immediate);
+        self
+    }
+
     /// How long callers waited in line. Those that did not wait count as zero.
     #[must_use]
     pub fn wait(&self) -> Quantiles {
@@ -262,12 +276,12 @@ impl<M: ConnectionManager> Pool<M> {
     /// The pool's numbers at this moment.
     #[must_use]
     pub fn pool_metrics(&self) -> PoolMetrics {
-        let histograms = self.histograms();
         let now = self.shared.now();
         let clock = SystemTime::now();
         let listeners = self.shared.events.counters();
         let state = self.shared.state.lock();
         let tally = &state.tally;
+        let histograms = Histograms::of(tally);
         let PoolCounts {
             total,
             active,
@@ -292,7 +306,7 @@ impl<M: ConnectionManager> Pool<M> {
                 sum as f64 / n as f64 / 1e6
             }
         };
-        PoolMetrics {
+        let mut metrics = PoolMetrics {
             name: self.name().to_owned(),
             total_connections: total,
             active_connections: active,
@@ -332,28 +346,27 @@ impl<M: ConnectionManager> Pool<M> {
                 listener_missed: listeners.missed.load(Ordering::Relaxed),
                 peak_total: tally.peak_total,
             },
-            wait: histograms.wait(),
-            hold: histograms.hold(),
-            connect: histograms.connect(),
-        }
+            wait: Quantiles::default(),
+            hold: Quantiles::default(),
+            connect: Quantiles::default(),
+        };
+        let immediate = tally.immediate;
+        drop(state);
+        let histograms = histograms.with_immediate(immediate);
+        metrics.wait = histograms.wait();
+        metrics.hold = histograms.hold();
+        metrics.connect = histograms.connect();
+        metrics
     }
 
     /// The distributions of wait, hold and connect time at this moment.
     #[must_use]
     pub fn histograms(&self) -> Histograms {
-        let (mut histograms, immediate) = {
+        let (histograms, immediate) = {
             let state = self.shared.state.lock();
-            let tally = &state.tally;
-            let histograms = Histograms {
-                wait: tally.wait.clone(),
-                hold: tally.hold.clone(),
-                connect: tally.connect.clone(),
-            };
-            (histograms, tally.immediate)
+            (Histograms::of(&state.tally), state.tally.immediate)
         };
-        // The way that does not wait only counts; its zeros are added here.
-        histograms.wait.saturating_record_n(0, immediate);
-        histograms
+        histograms.with_immediate(immediate)
     }
 }
 
