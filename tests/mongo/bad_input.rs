@@ -13,7 +13,7 @@ const CANARY: &str = "c4n4ry-p4ssw0rd";
 const UNREACHABLE: &str = "mongodb://app:c4n4ry-p4ssw0rd@127.0.0.1:9/?directConnection=true";
 
 #[track_caller]
-fn says(error: &(impl std::error::Error + std::fmt::Debug), wanted: &[&str]) {
+fn says(error: &impl std::error::Error, wanted: &[&str]) {
     let text = error.to_string();
     for wanted in wanted {
         assert!(text.contains(wanted), "`{wanted}` is missing: {text}");

@@ -5,6 +5,7 @@ mod basics;
 mod cancellation;
 mod events;
 mod nesting;
+mod reconfigure;
 mod resize;
 mod sessions;
 mod sizing;

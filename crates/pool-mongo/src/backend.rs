@@ -1,7 +1,7 @@
 //! One official client, what it tells of itself, and the proof that its server can be used.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use mongodb::bson::{Document, doc};
@@ -31,6 +31,28 @@ pub(crate) struct Watch {
     heartbeat_failed: Notify,
 }
 
+/// How many leases of a client exist.
+#[derive(Debug, Default)]
+pub(crate) struct Leases {
+    count: AtomicU32,
+    fewer: Notify,
+}
+
+impl Leases {
+    pub(crate) fn count(&self) -> u32 {
+        self.count.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn begin(&self) {
+        self.count.fetch_add(1, Ordering::AcqRel);
+    }
+
+    pub(crate) fn end(&self) {
+        self.count.fetch_sub(1, Ordering::AcqRel);
+        self.fewer.notify_waiters();
+    }
+}
+
 /// One official client.
 #[derive(Debug)]
 pub(crate) struct Backend {
@@ -38,6 +60,7 @@ pub(crate) struct Backend {
     pub(crate) database: Database,
     pub(crate) watch: Arc<Watch>,
     pub(crate) ceiling: u32,
+    pub(crate) leases: Leases,
     hosts: String,
     /// Name and authentication database, when the URI names a user.
     user: Option<(Option<String>, Option<String>)>,
@@ -90,6 +113,7 @@ impl Backend {
             client,
             watch,
             ceiling,
+            leases: Leases::default(),
             hosts: hosts.join(","),
             anonymous: user.is_none(),
             user,
@@ -99,6 +123,23 @@ impl Backend {
             refusal: Mutex::new(None),
             holding: Semaphore::new(1),
         }))
+    }
+
+    /// The servers as the URI names them.
+    pub(crate) fn hosts(&self) -> &str {
+        &self.hosts
+    }
+
+    /// Ends when no lease of this client is left.
+    pub(crate) async fn unused(&self) {
+        loop {
+            let mut fewer = std::pin::pin!(self.leases.fewer.notified());
+            fewer.as_mut().enable();
+            if self.leases.count() == 0 {
+                return;
+            }
+            fewer.await;
+        }
     }
 
     /// Makes sure that the server could be used a moment ago: at once when it has been proven and

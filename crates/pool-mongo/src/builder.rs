@@ -157,11 +157,11 @@ impl MongoPoolBuilder {
             settings,
             steps,
         } = self;
-        let (uri, mut settings) = checked(uri.expose_secret(), settings)?;
+        let (parsed, mut settings) = checked(uri.expose_secret(), settings)?;
         if let Some(dynamic) = settings.dynamic {
             settings.limits = (dynamic.min_size, dynamic.max_size);
         }
-        let backend = Backend::connect(client_options(uri, &settings).await?, &settings)?;
+        let backend = Backend::connect(client_options(parsed, &settings).await?, &settings)?;
         let (min, max) = settings.limits;
         let mut engine = Pool::builder(LeaseManager::new(backend))
             .name(&settings.name)
@@ -183,7 +183,7 @@ impl MongoPoolBuilder {
                 .set_dynamic_pool_config(dynamic)
                 .expect("the configuration has been validated");
         }
-        Ok(MongoPool::start(engine, settings))
+        Ok(MongoPool::start(engine, settings, uri))
     }
 }
 

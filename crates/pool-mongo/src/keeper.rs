@@ -28,14 +28,20 @@ pub(crate) fn start(inner: &Arc<Inner>, events: PoolEvents) {
 /// Evicts all leases whenever the driver loses its trust in a server: the next callers wait until
 /// it can be used again, or are told why not.
 async fn evict_in_doubt(inner: Weak<Inner>, stop: CancellationToken) {
+    let current = || inner.upgrade().map(|inner| inner.backend());
+    let Some(mut backend) = current() else { return };
     let mut seen = 0;
     loop {
-        let Some(backend) = inner.upgrade().map(|inner| inner.backend()) else {
-            return;
-        };
         tokio::select! {
             () = stop.cancelled() => return,
             () = backend.watch.doubted.notified() => {}
+        }
+        let Some(now) = current() else { return };
+        if !Arc::ptr_eq(&now, &backend) {
+            // Replaced: what has happened to the new client so far was before it took over.
+            seen = now.watch.doubts();
+            backend = now;
+            continue;
         }
         let doubts = backend.watch.doubts();
         if doubts != seen {

@@ -132,6 +132,12 @@
 //! wrong password, a certificate that does not match and a missing database (see
 //! [`require_database`](MongoPoolBuilder::require_database)) fail callers at once.
 //!
+//! # Change servers, credentials or the ceiling
+//!
+//! [`reconfigure`](MongoPool::reconfigure) builds and warms a new client, lets it take over in one
+//! step and ends the old one as its leases come back. Where the new one cannot be used, a wrong
+//! password for instance, the old one goes on serving.
+//!
 //! # Sessions, transactions, cursors
 //!
 //! [`with_transaction`](MongoPool::with_transaction) runs work in a transaction, by the driver's
@@ -183,6 +189,7 @@ mod leased;
 mod manager;
 mod nesting;
 mod pool;
+mod reconfigure;
 mod sockets;
 mod transact;
 mod uri;
@@ -199,6 +206,7 @@ pub use crate::error::{
 pub use crate::guard::MongoLease;
 pub use crate::leased::{Leased, MongoSession};
 pub use crate::pool::MongoPool;
+pub use crate::reconfigure::{MongoReconfigure, MongoReconfigureReport, ReconfigureError};
 pub use crate::sockets::{ClosedSockets, ServerSockets};
 pub use crate::uri::UriProblem;
 pub use crate::warmup::MongoWarmupReport;

@@ -31,12 +31,34 @@ pub(crate) struct Lease {
     pub(crate) holder: Arc<Holder>,
 }
 
+impl Lease {
+    fn new(backend: Arc<Backend>, holder: Arc<Holder>) -> Self {
+        backend.leases.begin();
+        Self {
+            database: backend.database.clone(),
+            backend,
+            holder,
+        }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.backend.leases.end();
+    }
+}
+
 impl LeaseManager {
     pub(crate) fn new(backend: Arc<Backend>) -> Self {
         Self {
             backend: Mutex::new(backend),
             holders: Arc::default(),
         }
+    }
+
+    /// Puts `new` in the place of the client that new leases are for, which it returns.
+    pub(crate) fn replace(&self, new: Arc<Backend>) -> Arc<Backend> {
+        std::mem::replace(&mut self.backend.lock(), new)
     }
 
     /// The client that new leases are for.
@@ -52,11 +74,7 @@ impl ConnectionManager for LeaseManager {
     async fn connect(&self) -> Result<Lease, MongoConnectError> {
         let backend = self.backend();
         backend.prove().await?;
-        Ok(Lease {
-            database: backend.database.clone(),
-            holder: self.holders.add(),
-            backend,
-        })
+        Ok(Lease::new(backend, self.holders.add()))
     }
 
     /// Nothing to check: see the type.

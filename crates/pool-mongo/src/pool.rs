@@ -6,12 +6,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use pool_core::sizing::{DecisionRecord, InvalidDynamicPoolConfig, SizingProblem};
 use pool_core::{
     ConnectionEvents, DynamicPoolConfig, DynamicSizing, Histograms, Limits, Pool, PoolCounts,
     PoolEvents, PoolMetrics,
 };
 use secrecy::SecretString;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -38,6 +40,10 @@ pub struct MongoPool {
 pub(crate) struct Inner {
     pub(crate) engine: Pool<LeaseManager>,
     pub(crate) settings: Settings,
+    /// What the client in force was created from.
+    pub(crate) uri: Mutex<SecretString>,
+    /// One reconfiguration at a time.
+    pub(crate) reconfiguring: Semaphore,
     /// Whether a warm-up has opened the sockets as well; the engine knows of leases only.
     pub(crate) warmed: AtomicBool,
     pub(crate) stop: CancellationToken,
@@ -83,11 +89,13 @@ impl MongoPool {
         config.into_builder().build().await
     }
 
-    pub(crate) fn start(engine: Pool<LeaseManager>, settings: Settings) -> Self {
+    pub(crate) fn start(engine: Pool<LeaseManager>, settings: Settings, uri: SecretString) -> Self {
         let events = engine.subscribe();
         let inner = Arc::new(Inner {
             engine,
             settings,
+            uri: Mutex::new(uri),
+            reconfiguring: Semaphore::new(1),
             warmed: AtomicBool::new(false),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
@@ -183,7 +191,8 @@ impl MongoPool {
         metrics
     }
 
-    /// The sockets to each server at this moment, by the driver's own account.
+    /// The sockets to each server at this moment, by the driver's own account. After a
+    /// [`reconfigure`](Self::reconfigure) the counts begin anew, with the new client's.
     #[must_use]
     pub fn sockets(&self) -> Vec<ServerSockets> {
         self.inner.backend().watch.sockets.snapshot()
