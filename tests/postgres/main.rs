@@ -2,9 +2,12 @@
 
 mod bad_input;
 mod basics;
+mod bb8_manager;
 mod cancellation;
+mod dirty;
 mod events;
 mod executor;
+mod failover;
 mod resize;
 mod server;
 mod sizing;

@@ -36,6 +36,11 @@ pub(crate) async fn pool(test: &str) -> Option<(PostgresPoolBuilder, Server)> {
 }
 
 impl Server {
+    /// The name by which the server knows the connections of this test.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// How many connections of the pool the server has.
     pub(crate) async fn connections(&mut self) -> u32 {
         self.count("true").await
@@ -49,6 +54,17 @@ impl Server {
     /// How many of them run a statement at this moment.
     pub(crate) async fn running(&mut self) -> u32 {
         self.count("state = 'active'").await
+    }
+
+    /// How many connections the pool has open beside its own, to cancel statements.
+    pub(crate) async fn beside(&mut self) -> u32 {
+        let sql = "select count(*) from pg_stat_activity where application_name = $1 || ' cancel'";
+        let count: i64 = sqlx::query_scalar(sql)
+            .bind(&self.name)
+            .fetch_one(&mut self.witness)
+            .await
+            .expect("the witness can always ask");
+        u32::try_from(count).expect("a test opens few connections")
     }
 
     async fn count(&mut self, condition: &str) -> u32 {

@@ -1,5 +1,7 @@
 //! Dynamic sizing, seen from the server.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use pool_core::DynamicPoolConfig;
@@ -27,27 +29,28 @@ async fn load_grows_the_pool_and_quiet_shrinks_it_at_the_server() {
     let pool = builder.dynamic(config()).max_connecting(8).build().unwrap();
     pool.warmup_pool().await.unwrap();
     assert_eq!(server.connections().await, 2);
+    let stop = Arc::new(AtomicBool::new(false));
     let load: Vec<_> = (0..10)
         .map(|_| {
-            tokio::spawn({
-                let pool = pool.clone();
-                async move {
-                    let until = Instant::now() + Duration::from_millis(800);
-                    while Instant::now() < until {
-                        sqlx::query("select pg_sleep(0.02)")
-                            .execute(&pool)
-                            .await
-                            .unwrap();
-                    }
+            let (pool, stop) = (pool.clone(), Arc::clone(&stop));
+            tokio::spawn(async move {
+                while !stop.load(Ordering::Relaxed) {
+                    sqlx::query("select pg_sleep(0.02)")
+                        .execute(&pool)
+                        .await
+                        .unwrap();
                 }
             })
         })
         .collect();
+    // Three more at each evaluation, until ten callers keep a pool of more than eight below 70 %.
     let mut peak = 0;
-    while load.iter().any(|task| !task.is_finished()) {
+    let deadline = Instant::now() + SOON;
+    while peak < 8 && Instant::now() < deadline {
         peak = peak.max(server.connections().await);
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
+    stop.store(true, Ordering::Relaxed);
     for task in load {
         task.await.unwrap();
     }

@@ -221,10 +221,11 @@ async fn a_cancelled_savepoint_fails_the_transaction_instead_of_ending_it_unseen
         .execute(&mut outer)
         .await
         .unwrap();
-    assert!(
-        !cut(outer.begin(), 1).await,
-        "one poll cannot see the answer"
-    );
+    let mut tries = 0..100;
+    while cut(outer.begin(), 1).await {
+        // The answer was quicker than the first poll.
+        assert!(tries.next().is_some(), "no begin could be cancelled");
+    }
     for _ in 0..2 {
         sqlx::query(story.insert(2))
             .execute(&mut *outer)

@@ -195,7 +195,8 @@ impl PostgresPoolBuilder {
     /// How long the server may go on with a statement whose caller has gone before it is
     /// cancelled there. Defaults to 20 ms.
     ///
-    /// The cancellation runs over one connection beside the pool that is open only meanwhile.
+    /// The cancellation runs over one connection beside the pool that is open only meanwhile;
+    /// the server shows it as `<application_name> cancel`.
     /// `None` never cancels: the server finishes the statement, and a connection that is not
     /// clean after `recycle_timeout` is closed.
     pub fn cancel_after(mut self, patience: impl Into<Option<Duration>>) -> Self {

@@ -143,7 +143,11 @@ impl PostgresManager {
         let options = self.with_credentials(&options).await.map_err(|cause| {
             sqlx::Error::Configuration(Box::new(failure(&options, ConnectStep::Credentials, cause)))
         })?;
-        options.connect().await
+        let name = format!(
+            "{} cancel",
+            options.get_application_name().unwrap_or_default()
+        );
+        options.application_name(&name).connect().await
     }
 
     async fn with_credentials(
