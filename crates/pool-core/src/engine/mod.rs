@@ -50,7 +50,7 @@ pub(crate) type Outcome<C> = Result<Box<Slot<C>>, Refusal>;
 
 /// Everything that the pool's lock protects.
 ///
-/// Invariants, checked by [`State::check`] after each step of the tests:
+/// Invariants, checked after each step of the model test:
 ///
 /// - `total` = idle + in use + validating + recycling + connecting + closing, and equals the
 ///   occupied rows of the table;

@@ -10,6 +10,10 @@ const STEPS: u64 = if cfg!(miri) { 1_000 } else { 1_200_000 };
 
 /// Replays with `POOL_MODEL_SEED=n cargo test -p pool-core model -- --nocapture`.
 #[test]
+#[allow(
+    clippy::print_stdout,
+    reason = "the seed is what a failure is replayed by"
+)]
 fn the_engine_agrees_with_its_model_over_random_steps() {
     let seed = match std::env::var("POOL_MODEL_SEED") {
         Ok(seed) => seed.parse().expect("POOL_MODEL_SEED is a number"),

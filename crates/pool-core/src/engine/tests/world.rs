@@ -120,7 +120,7 @@ impl World {
         }
     }
 
-    fn tell(&mut self, what: String) {
+    fn tell(&mut self, what: &str) {
         if self.story.len() == 40 {
             self.story.pop_front();
         }
@@ -141,7 +141,7 @@ impl World {
     ) -> T {
         let mut fx = Effects::none();
         let result = step(&mut self.state, self.now, &mut fx);
-        self.tell(format!("{name}: {} tasks", fx.tasks.len()));
+        self.tell(&format!("{name}: {} tasks", fx.tasks.len()));
         let mut connects = 0;
         for task in fx.tasks {
             match task {
@@ -258,7 +258,7 @@ impl World {
         }
         let mut fx = Effects::none();
         // The timer's clock is the same one here.
-        let expires = if caller % 5 == 0 {
+        let expires = if caller.is_multiple_of(5) {
             NEVER
         } else {
             now + self.state.rules.acquire_timeout
