@@ -126,11 +126,19 @@ async fn give_up_at(gate: Gate) {
     builder = match gate {
         Gate::AfterConnect => builder.after_connect(move |_, _| {
             let opened = Arc::clone(&opened);
-            async move { Ok(opened.notified().await) }.boxed()
+            async move {
+                opened.notified().await;
+                Ok(())
+            }
+            .boxed()
         }),
         Gate::BeforeAcquire => builder.before_acquire(move |_, _| {
             let opened = Arc::clone(&opened);
-            async move { Ok(opened.notified().await) }.boxed()
+            async move {
+                opened.notified().await;
+                Ok(())
+            }
+            .boxed()
         }),
         _ => builder,
     };

@@ -344,9 +344,9 @@ async fn test_leak_detection() {
     tokio::time::sleep(secs(60)).await;
     assert_eq!(pool.pool_metrics().counters.leaks_suspected, 1);
     let leak = loop {
-        match in_time("the event", events.next()).await.unwrap() {
-            PoolEvent::LeakSuspected(leak) => break leak,
-            _ => {}
+        let event = in_time("the event", events.next()).await.unwrap();
+        if let PoolEvent::LeakSuspected(leak) = event {
+            break leak;
         }
     };
     assert_eq!((leak.caller.file(), leak.caller.line()), (file!(), line));

@@ -270,9 +270,9 @@ async fn a_connect_error_reaches_listeners_whole() {
         .next(1, Answer::Fails(ConnectFault::Permanent));
     denied(pool.acquire().await);
     let error: SharedError = loop {
-        match in_time("an event", events.next()).await.unwrap() {
-            PoolEvent::ConnectFailed { error, .. } => break error,
-            _ => {}
+        let event = in_time("an event", events.next()).await.unwrap();
+        if let PoolEvent::ConnectFailed { error, .. } = event {
+            break error;
         }
     };
     let error = error.downcast_ref::<pool_testkit::ScriptedError>();
