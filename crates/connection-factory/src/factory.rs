@@ -424,6 +424,7 @@ impl std::fmt::Debug for ConnectionFactory {
             .collect();
         f.debug_struct("ConnectionFactory")
             .field("pools", &made)
+            .field("making", &self.inner.making.len())
             .field("drained", &self.is_drained())
             .finish_non_exhaustive()
     }

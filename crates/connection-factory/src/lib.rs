@@ -1,4 +1,80 @@
 //! Named PostgreSQL and MongoDB pools for each service, from one configuration.
+//!
+//! A service that makes its pools where it happens to need them ends up with several, with settings
+//! that nobody compares. A factory makes each pool of a configuration once, on demand, and ends
+//! them together.
+//!
+//! ```no_run
+//! use std::time::Duration;
+//! use connection_factory::{ConnectionFactory, FactoryConfig};
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let config = FactoryConfig::sources()
+//!     .file("pools.toml")
+//!     .environment("POOLS_")
+//!     .load()?;
+//! let factory = ConnectionFactory::new(config);
+//!
+//! let postgres = factory.postgres("market-data").await?; // made once, whoever asks
+//! let mongodb = factory.mongodb("market-data").await?;
+//!
+//! for pool in factory.pool_metrics() {
+//!     println!("{}/{}: {}", pool.service, pool.database, pool.metrics.total_connections);
+//! }
+//! println!("{}", factory.drain(Duration::from_secs(10)).await);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Configure
+//!
+//! | key | meaning |
+//! |---|---|
+//! | `service` | the service that this process is; the only one when one is configured |
+//! | `drain_timeout_ms` | how long pools may take to close; 10,000 |
+//! | `defaults.postgres.*`, `defaults.mongodb.*` | settings under those of every service |
+//! | `services.NAME.postgres.*` | the fields of [`PostgresConfig`](pool_postgres::PostgresConfig): `url`, `max_connections`, ... |
+//! | `services.NAME.mongodb.*` | the fields of [`MongoConfig`](pool_mongo::MongoConfig): `uri`, `database`, `max_connections`, ... |
+//! | `....dynamic.*` | the eight fields of [`DynamicPoolConfig`](pool_core::DynamicPoolConfig) |
+//!
+//! ```toml
+//! [defaults.postgres]
+//! acquire_timeout_ms = 2_000
+//!
+//! [services.market-data.postgres]
+//! url = "postgres://market@db.example/market"
+//! dynamic = { enabled = true, minSize = 5, maxSize = 100 }
+//!
+//! [services.market-data.mongodb]
+//! uri = "mongodb://market@db.example/?replicaSet=rs0"
+//! database = "market"
+//! ```
+//!
+//! [`ConfigSources`] lays sources over each other, usually defaults, file, environment, code. Keys
+//! are the same in `snake_case`, `camelCase` and `UPPER_CASE`, so the JSON of the TypeScript layer
+//! is read as it is. In the environment a path is joined by two underscores:
+//! `POOLS_SERVICES__MARKET_DATA__POSTGRES__PASSWORD`. When services are configured by nothing but
+//! defaults, there is one, named `default`.
+//!
+//! All mistakes are reported together, each with the key as its source spells it and the file, the
+//! variable or the line of code that it comes from. No value is ever part of such a report, and no
+//! URL or password part of anything that is printed.
+//!
+//! # Make
+//!
+//! [`ConnectionFactory::postgres`] and [`ConnectionFactory::mongodb`] make a pool in a task of its
+//! own: a cancelled caller takes nothing from the others. When they return, the server has let the
+//! pool in. A failure goes to all who waited for that attempt; the next call begins a new one.
+//!
+//! # Observe
+//!
+//! [`ConnectionFactory::subscribe`] follows the events of every pool with the names of its service
+//! and database; [`ConnectionFactory::pool_metrics`] reads the numbers of all.
+//!
+//! # Shut down
+//!
+//! [`ConnectionFactory::drain`] closes the pools, the last made first, within one deadline that a
+//! stuck pool cannot use up alone, and says how each of them ended.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

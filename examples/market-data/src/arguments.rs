@@ -1,9 +1,9 @@
 //! What the program is asked to do.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Result, ensure};
 use clap::Parser;
 use connection_factory::FactoryConfig;
 
@@ -54,17 +54,21 @@ impl Arguments {
         Ok(sources.load()?)
     }
 
-    /// Fails early where the results could not be written at the end.
+    /// Fails early, and without a trace, where the results could not be written at the end.
     pub(crate) fn check_json(&self) -> Result<()> {
         let Some(path) = &self.json else {
             return Ok(());
         };
-        std::fs::OpenOptions::new()
-            .append(true)
-            .create(true)
-            .open(path)
-            .map(drop)
-            .with_context(|| format!("could not write {}", path.display()))
+        let folder = path
+            .parent()
+            .filter(|folder| !folder.as_os_str().is_empty());
+        let folder = folder.unwrap_or_else(|| Path::new("."));
+        ensure!(
+            folder.is_dir() && !path.is_dir(),
+            "--json {}: there is no such folder, or it is one itself",
+            path.display()
+        );
+        Ok(())
     }
 }
 
@@ -84,9 +88,10 @@ pub(crate) struct RunNames {
 impl RunNames {
     pub(crate) fn new() -> Self {
         let id = format!("{:08x}", fastrand::u32(..));
+        let name = format!("market_data_demo_{id}");
         Self {
-            schema: format!("market_data_demo_{id}"),
-            database: format!("market_data_demo_{id}"),
+            schema: name.clone(),
+            database: name,
             application: format!("market-data-{id}"),
             observer: format!("market-data-{id}-observer"),
         }

@@ -35,6 +35,7 @@ const LOAD: LoadProfile = LoadProfile {
 pub(crate) async fn run(arguments: &Arguments) -> Result<ExitCode> {
     arguments.check_json()?;
     let names = RunNames::new();
+    println!("schema and database: {}", names.database);
     let config = arguments.config(&names)?;
     let stop = stop_signal()?;
 

@@ -18,6 +18,9 @@ use crate::subject::{PerSubject, SUBJECTS};
 /// Between two counts.
 const PERIOD: Duration = Duration::from_millis(250);
 
+/// Before a peak is looked at again.
+const AGAIN: Duration = Duration::from_millis(30);
+
 /// The driver opens two connections to each server beside those of its pool, one that waits for
 /// the server's state to change and one that measures the round trip ("Server Monitoring", MongoDB
 /// driver specifications). They carry the same application name.
@@ -108,8 +111,14 @@ impl Observer {
                 _ = ticks.tick() => {}
             }
             for database in SUBJECTS {
-                let now = self.count(database).await?;
                 let counts = self.counts.of(database);
+                let mut now = self.count(database).await?;
+                if now > counts.peak() {
+                    // A server ends its side a moment after a client has said goodbye: a new peak
+                    // is one that is still there when looked at again.
+                    tokio::time::sleep(AGAIN).await;
+                    now = now.min(self.count(database).await?);
+                }
                 counts.now.store(now, Ordering::Relaxed);
                 counts.peak.fetch_max(now, Ordering::Relaxed);
                 counts.samples.fetch_add(1, Ordering::Relaxed);

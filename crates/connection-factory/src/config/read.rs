@@ -1,6 +1,6 @@
 //! From a merged tree of values to typed sections, with every mistake on the way.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use figment::error::{Actual, Kind};
 use figment::value::{Dict, Value};
@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 
 use super::error::ConfigProblem;
 use super::layer::{ENVIRONMENT, origin, written};
-use super::spelling::Spellings;
+use super::spelling::{Spellings, words};
 
 /// Reads sections of one configuration and collects what is wrong with them.
 pub(super) struct Reader<'f> {
@@ -32,6 +32,7 @@ impl<'f> Reader<'f> {
     }
 
     /// Reads the table at `path` as a `T`; notes every key that does not fit, not only the first.
+    /// What is returned then lacks those keys, and is good for further checks only.
     pub(super) fn section<T: DeserializeOwned>(
         &mut self,
         path: &[String],
@@ -40,7 +41,7 @@ impl<'f> Reader<'f> {
         let mut removed: Vec<Vec<String>> = Vec::new();
         loop {
             let error = match T::deserialize(&section) {
-                Ok(read) => return removed.is_empty().then_some(read),
+                Ok(read) => return Some(read),
                 Err(error) => error,
             };
             if self.parse_text(&mut section, &error.path) {
@@ -284,14 +285,20 @@ const fn article(actual: &Actual) -> &'static str {
 }
 
 fn unknown(key: &str, known: &[&str]) -> String {
+    // Adapters accept both spellings and say so twice.
+    let known: BTreeSet<String> = known.iter().map(|known| words(known, '_')).collect();
+    let key = words(key, '_');
     let nearest = known
         .iter()
-        .map(|known| (distance(key, known), known))
+        .map(|known| (distance(&key, known), known))
         .min()
         .filter(|(distance, known)| *distance <= 1 + known.len() / 4);
     match nearest {
         Some((_, known)) => format!("is not a known key: did you mean `{known}`?"),
-        None => format!("is not a known key: known are {}", known.join(", ")),
+        None => {
+            let known: Vec<_> = known.iter().map(String::as_str).collect();
+            format!("is not a known key: known are {}", known.join(", "))
+        }
     }
 }
 

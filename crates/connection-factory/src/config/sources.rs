@@ -40,7 +40,7 @@ const STANDARD_PREFIX: &str = "POOLS_";
 ///     ])
 ///     .load()?;
 /// let postgres = config.services["market-data"].postgres.as_ref().unwrap();
-/// assert_eq!(postgres.pool.max_connections, 25);
+/// assert_eq!(postgres.pool.max_connections, Some(25));
 /// # Ok::<(), connection_factory::ConfigError>(())
 /// ```
 #[derive(Clone, Default)]

@@ -87,7 +87,7 @@ pub(crate) fn service_name(name: &str) -> String {
 }
 
 /// `maxSize`, `max-size`, `MAX_SIZE` and `max_size` are the same words.
-fn words(key: &str, separator: char) -> String {
+pub(super) fn words(key: &str, separator: char) -> String {
     let camel = key.chars().any(char::is_lowercase);
     let mut out = String::with_capacity(key.len() + 4);
     for letter in key.chars() {

@@ -1,0 +1,268 @@
+//! The program as its user meets it: arguments, output, exit code, signals, and what is left.
+
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use integration_tests::{mongodb_url, postgres_url};
+use serde_json::Value;
+
+/// What a run came to.
+struct Ended {
+    code: Option<i32>,
+    output: String,
+    errors: String,
+    took: Duration,
+}
+
+struct Servers {
+    postgres: String,
+    mongodb: String,
+}
+
+fn servers() -> Option<Servers> {
+    Some(Servers {
+        postgres: postgres_url()?,
+        mongodb: mongodb_url()?,
+    })
+}
+
+impl Servers {
+    fn start(&self, arguments: &[&str]) -> Child {
+        Command::new(env!("CARGO_BIN_EXE_market-data"))
+            .args(arguments)
+            .arg("--headless")
+            .env("POSTGRES_URL", &self.postgres)
+            .env("MONGODB_URL", &self.mongodb)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program was built")
+    }
+
+    fn run(&self, arguments: &[&str]) -> Ended {
+        let began = Instant::now();
+        let ended = self.start(arguments).wait_with_output().expect("it ends");
+        Ended {
+            code: ended.status.code(),
+            output: String::from_utf8_lossy(&ended.stdout).into_owned(),
+            errors: String::from_utf8_lossy(&ended.stderr).into_owned(),
+            took: began.elapsed(),
+        }
+    }
+
+    /// Whether the schema and the database that a run has announced are still there.
+    fn left_behind(&self, output: &str) -> (bool, bool) {
+        use sqlx::Connection as _;
+
+        let name = output
+            .lines()
+            .find_map(|line| line.strip_prefix("schema and database: "))
+            .expect("the names are told");
+        let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+        runtime.block_on(async {
+            let mut postgres = sqlx::PgConnection::connect(&self.postgres).await.unwrap();
+            let schema: bool =
+                sqlx::query_scalar("select exists (select from pg_namespace where nspname = $1)")
+                    .bind(name)
+                    .fetch_one(&mut postgres)
+                    .await
+                    .unwrap();
+            let mongodb = mongodb::Client::with_uri_str(&self.mongodb).await.unwrap();
+            let databases = mongodb.list_database_names().await.unwrap();
+            (schema, databases.iter().any(|database| database == name))
+        })
+    }
+}
+
+/// A file that is removed at the end.
+struct TemporaryFile(PathBuf);
+
+impl TemporaryFile {
+    fn new(name: &str, text: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("market-data-{}-{name}", std::process::id()));
+        std::fs::write(&path, text).unwrap();
+        Self(path)
+    }
+
+    fn path(&self) -> &str {
+        self.0.to_str().unwrap()
+    }
+}
+
+impl Drop for TemporaryFile {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+#[test]
+fn a_run_verifies_every_row_grows_shrinks_and_leaves_nothing() {
+    let Some(servers) = servers() else { return };
+    // As the program ships it, with evaluations that fit a short run.
+    let quick = TemporaryFile::new(
+        "quick.json",
+        r#"{"services": {"marketData": {
+            "postgres": {"dynamic": {"evaluationInterval": 200}},
+            "mongodb": {"dynamic": {"evaluationInterval": 200}}
+        }}}"#,
+    );
+    let results = TemporaryFile::new("results.json", "");
+    let arguments = [
+        "--seconds",
+        "8",
+        "--config",
+        quick.path(),
+        "--json",
+        results.path(),
+    ];
+    let ended = servers.run(&arguments);
+    assert_eq!(ended.code, Some(0), "{}{}", ended.output, ended.errors);
+    assert_eq!(servers.left_behind(&ended.output), (false, false));
+
+    let written = std::fs::read_to_string(&results.0).unwrap();
+    let written: Value = serde_json::from_str(&written).unwrap();
+    let metric = |subject: &str, metric: &str| {
+        let results = written["results"].as_array().unwrap();
+        let found = results.iter().find(|result| {
+            result["benchmark"] == "demo"
+                && result["subject"] == subject
+                && result["metric"] == metric
+        });
+        let found = found.unwrap_or_else(|| panic!("{subject} has no {metric}: {written}"));
+        found["value"].as_f64().unwrap()
+    };
+    for (subject, rows, monitors) in [("postgresql", 5_105.0, 0.0), ("mongodb", 560.0, 2.0)] {
+        assert_eq!(metric(subject, "rows_verified"), rows);
+        assert_eq!(metric(subject, "errors"), 0.0);
+        assert!(metric(subject, "operations") > 100.0);
+        let peak = metric(subject, "connections_peak");
+        assert!(metric(subject, "connections_after_peak") < peak);
+        let maximum = metric(subject, "connections_maximum");
+        assert!(peak <= maximum);
+        let at_server = metric(subject, "server_connections_peak");
+        assert!(
+            (1.0..=maximum + monitors).contains(&at_server),
+            "{at_server}"
+        );
+        assert_eq!(metric(subject, "server_connections_left"), 0.0);
+        assert!(metric(subject, "wait_p99_ms") >= 0.0);
+    }
+}
+
+#[test]
+fn a_signal_ends_a_run_early_with_its_report_and_nothing_left() {
+    let Some(servers) = servers() else { return };
+    for signal in ["INT", "TERM"] {
+        let mut child = servers.start(&["--seconds", "600"]);
+        let mut output = String::new();
+        let mut lines = BufReader::new(child.stdout.take().unwrap());
+        while !output.contains(" operations at once") {
+            let read = lines.read_line(&mut output).unwrap();
+            assert!(read > 0, "it ended before the signal: {output}");
+        }
+        let kill = Command::new("kill")
+            .args([format!("-{signal}"), child.id().to_string()])
+            .status();
+        assert!(kill.unwrap().success());
+        let sent = Instant::now();
+        lines.read_to_string(&mut output).unwrap();
+        let status = child.wait().unwrap();
+        assert!(
+            sent.elapsed() < Duration::from_secs(30),
+            "{signal}: {output}"
+        );
+        assert_eq!(status.code(), Some(0), "{signal}: {output}");
+        assert!(output.contains("rows verified"), "{signal}: {output}");
+        assert_eq!(servers.left_behind(&output), (false, false), "{signal}");
+    }
+}
+
+/// A run with bad input ends in one line that has all of `wanted`, and no secret.
+#[track_caller]
+fn check(servers: &Servers, arguments: &[&str], wanted: &[&str]) {
+    let ended = servers.run(arguments);
+    let Ended { errors, took, .. } = &ended;
+    assert_eq!(ended.code, Some(1), "{errors}");
+    let lines: Vec<_> = errors
+        .lines()
+        .filter(|line| line.starts_with("error:"))
+        .collect();
+    assert_eq!(lines.len(), 1, "{errors}");
+    for wanted in wanted {
+        assert!(lines[0].contains(wanted), "want `{wanted}`: {errors}");
+    }
+    assert!(!errors.contains("canary"), "a secret shows: {errors}");
+    assert!(*took < Duration::from_secs(20), "{took:?}: {errors}");
+}
+
+#[test]
+fn bad_input_ends_in_one_error_that_says_what_and_where() {
+    let Some(right) = servers() else { return };
+    let with = |postgres: &str| Servers {
+        postgres: postgres.to_owned(),
+        mongodb: right.mongodb.clone(),
+    };
+    let place = "`POSTGRES_URL` in the environment";
+    let unreachable = with("postgres://app:canary@127.0.0.1:1/market");
+    let hurry = TemporaryFile::new(
+        "hurry.toml",
+        "[services.market-data.postgres]\nacquire_timeout_ms = 1000",
+    );
+    check(
+        &unreachable,
+        &["--config", hurry.path()],
+        &[place, "127.0.0.1:1", "refused"],
+    );
+    check(
+        &with("postgres://u:canary@h:x/d"),
+        &[],
+        &[place, "invalid port number"],
+    );
+    let (server, _database) = right.postgres.rsplit_once('/').unwrap();
+    check(
+        &with(&format!("{server}/no_such")),
+        &[],
+        &[place, "no_such", "3D000"],
+    );
+    let (scheme, rest) = right.postgres.split_once("://").unwrap();
+    let (user, host) = rest.split_once('@').unwrap();
+    let (user, _password) = user.split_once(':').unwrap_or((user, ""));
+    let wrong = with(&format!("{scheme}://{user}:canary@{host}"));
+    check(&wrong, &[], &[place, "password authentication failed"]);
+
+    let sizes = TemporaryFile::new(
+        "sizes.json",
+        r#"{"services": {"market-data": {"postgres": {"dynamic": {"minSize": 90}}}}}"#,
+    );
+    check(
+        &right,
+        &["--config", sizes.path()],
+        &[sizes.path(), "minSize 90 and maxSize 16"],
+    );
+    let unknown = TemporaryFile::new(
+        "unknown.yaml",
+        "services: {market-data: {postgres: {siez: 3}}}",
+    );
+    check(
+        &right,
+        &["--config", unknown.path()],
+        &[
+            unknown.path(),
+            "`services.market-data.postgres.siez`",
+            "is not a known key",
+        ],
+    );
+    check(
+        &right,
+        &["--config", "/no/such.toml"],
+        &["/no/such.toml", "could not be read"],
+    );
+    check(
+        &right,
+        &["--json", "/no/such/folder.json"],
+        &["/no/such/folder.json"],
+    );
+}

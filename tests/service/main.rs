@@ -1,0 +1,7 @@
+//! The factory, the container and the operation context over real servers.
+
+mod bad_input;
+mod context;
+mod examples;
+mod factory;
+mod support;
