@@ -4,6 +4,7 @@ mod bad_input;
 mod basics;
 mod cancellation;
 mod events;
+mod faults;
 mod nesting;
 mod reconfigure;
 mod resize;
