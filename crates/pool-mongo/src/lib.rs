@@ -214,3 +214,7 @@ pub use crate::warmup::MongoWarmupReport;
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 mod readme {}
+
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/from-mongodb-driver.md")]
+mod from_mongodb_driver {}
