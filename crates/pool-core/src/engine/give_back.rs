@@ -1,7 +1,11 @@
 //! A connection comes back, from a caller or from a task.
 
-use super::{CloseReason, Effects, Gate, Phase, Refusal, Slot, State, Task};
+use std::sync::Arc;
+
+use super::{CloseReason, ConnectFailure, Effects, Gate, Phase, Refusal, Slot, State, Task};
+use crate::ConnectFault;
 use crate::clock::{NEVER, Nanos};
+use crate::error::SharedError;
 
 /// Controlled delay on the queue, as `DBConnection` does it: when even the shortest wait of an
 /// interval was above the target, callers that have waited more than twice the target are turned
@@ -144,11 +148,7 @@ impl<C> State<C> {
             self.validating -= 1;
             self.doubt = true;
             self.tally.validation_failures += 1;
-            let bounds = (self.rules.backoff_base, self.rules.backoff_cap);
-            let never_used = slot.proven == slot.created && slot.checked_in == 0;
-            if never_used && now.saturating_sub(slot.created) < bounds.1 {
-                self.backoff.stillborn(now, bounds, &mut self.rng);
-            }
+            self.count_stillborn(&slot, &error, now);
         } else {
             self.recycling -= 1;
             self.tally.recycle_failures += 1;
@@ -162,6 +162,23 @@ impl<C> State<C> {
         self.pump(now, fx);
         fx.kick |= self.rules.keepalive != NEVER;
         fx.changed = true;
+    }
+
+    /// A connection that failed its very first check, soon after it was opened, is a failed
+    /// connect to whoever asks why.
+    fn count_stillborn(&mut self, slot: &Slot<C>, error: &str, now: Nanos) {
+        let bounds = (self.rules.backoff_base, self.rules.backoff_cap);
+        let never_used = slot.proven == slot.created && slot.checked_in == 0;
+        if never_used && now.saturating_sub(slot.created) < bounds.1 {
+            self.backoff.stillborn(now, bounds, &mut self.rng);
+            let text = format!("a new connection did not pass its first check: {error}");
+            let error = SharedError::from(Box::<dyn std::error::Error + Send + Sync>::from(text));
+            self.last_failure = Some(Arc::new(ConnectFailure {
+                error,
+                at: now,
+                fault: ConnectFault::Transient,
+            }));
+        }
     }
 
     /// Gives a connection that is in no place to the oldest caller, or to the idle stack.
