@@ -242,7 +242,9 @@ async fn connections_that_fail_their_first_check_are_no_storm() {
         .validate()
         .always(Answer::Fails(ConnectFault::Transient));
     let error = in_time_of(secs(40), pool.warmup_pool()).await.unwrap_err();
-    assert!(error.to_string().contains("opened"), "{error}");
+    let text = error.to_string();
+    let why = "a new connection did not pass its first check: connection refused, says the script";
+    assert!(text.contains(why), "{text}");
     let attempts = script.connect().calls();
     assert!(attempts <= 400, "{attempts} connects in half a minute");
     script.validate().works();
