@@ -20,6 +20,7 @@ mod listeners;
 mod liveness;
 mod metrics;
 mod mobc;
+mod network;
 mod outage;
 mod pause;
 mod pgxpool;
