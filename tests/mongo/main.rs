@@ -13,4 +13,5 @@ mod sizing;
 mod soak;
 mod sockets;
 mod support;
+mod tls;
 mod warmup;

@@ -1,0 +1,221 @@
+//! TLS with a private authority: the right certificate, and each wrong one.
+//!
+//! The certificates are shown by an endpoint in front of the server that takes TLS off, so that
+//! any server will do. SCRAM goes through it to the real one.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mongodb::bson::doc;
+use pool_core::{AcquireErrorKind, ConnectFault};
+use pool_mongo::{ConnectProblem, LeaseError, MongoPool};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::pki_types::PrivateKeyDer;
+
+use crate::support::{Site, with_password};
+
+/// An authority, and a file with its certificate that is gone with it.
+struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    file: PathBuf,
+}
+
+impl Authority {
+    fn new(name: &str) -> Self {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(DnType::CommonName, name);
+        let file = std::env::temp_dir().join(format!("{name}.pem"));
+        std::fs::write(&file, params.self_signed(&key).unwrap().pem()).unwrap();
+        let issuer = Issuer::new(params, key);
+        Self { issuer, file }
+    }
+
+    /// A configuration that shows a certificate for a host, valid or expired.
+    fn server_config(&self, host: &str, expired: bool) -> ServerConfig {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new([host.to_owned()]).unwrap();
+        if expired {
+            params.not_before = rcgen::date_time_ymd(2020, 1, 1);
+            params.not_after = rcgen::date_time_ymd(2021, 1, 1);
+        }
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        let key = PrivateKeyDer::Pkcs8(key.serialize_der().into());
+        ServerConfig::builder()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate.der().clone()], key)
+            .unwrap()
+    }
+}
+
+impl Drop for Authority {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.file);
+    }
+}
+
+/// Takes TLS off in front of `server`.
+async fn endpoint(config: ServerConfig, server: String) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    tokio::spawn(async move {
+        while let Ok((socket, _)) = listener.accept().await {
+            let (acceptor, server) = (acceptor.clone(), server.clone());
+            tokio::spawn(async move {
+                let mut client = acceptor.accept(socket).await.ok()?;
+                let mut server = TcpStream::connect(server).await.ok()?;
+                tokio::io::copy_bidirectional(&mut client, &mut server)
+                    .await
+                    .ok()
+            });
+        }
+    });
+    address
+}
+
+/// User information and address of the server under test.
+fn parts(url: &str) -> (String, String) {
+    let rest = url.split_once("://").expect("a URL has a scheme").1;
+    let (user, rest) = rest.rsplit_once('@').unwrap_or(("", rest));
+    let address = rest.split(['/', ',', '?']).next().unwrap_or_default();
+    let user = if user.is_empty() {
+        String::new()
+    } else {
+        format!("{user}@")
+    };
+    (user, address.to_owned())
+}
+
+/// What a pool says that trusts the authorities in `trusted`, or those of the web.
+async fn connect(
+    url: &str,
+    endpoint: SocketAddr,
+    trusted: Option<&Authority>,
+) -> Result<(), LeaseError> {
+    let (user, _) = parts(url);
+    let mut uri =
+        format!("mongodb://{user}{endpoint}/?directConnection=true&tls=true&authSource=admin");
+    if let Some(authority) = trusted {
+        uri += &format!("&tlsCAFile={}", authority.file.display());
+    }
+    let pool = MongoPool::builder(uri)
+        .database("tls")
+        .limits(0, 2)
+        .acquire_timeout(Duration::from_secs(10))
+        .build()
+        .await
+        .unwrap();
+    let outcome = match pool.acquire().await {
+        Ok(lease) => {
+            lease.run_command(doc! { "ping": 1 }).await.unwrap();
+            Ok(())
+        }
+        Err(error) => Err(error),
+    };
+    pool.close(Duration::from_secs(5)).await;
+    outcome
+}
+
+/// The certificate is not accepted, at once and for good.
+#[track_caller]
+fn refused(outcome: Result<(), LeaseError>, began: Instant, wanted: &str) {
+    let took = began.elapsed();
+    let error = outcome.expect_err("the certificate must not be accepted");
+    let text = error.to_string();
+    assert!(
+        text.contains("certificate") && text.contains(wanted),
+        "{text}"
+    );
+    assert!(text.contains("127.0.0.1:"), "{text}");
+    let cause = error.connect_error().expect("the cause is in the error");
+    assert_eq!(
+        (cause.problem(), cause.fault()),
+        (&ConnectProblem::Tls, ConnectFault::Permanent)
+    );
+    let kind = error.acquire_error().map(pool_core::AcquireError::kind);
+    assert_eq!(kind, Some(AcquireErrorKind::Connect));
+    assert!(took < Duration::from_secs(5), "{took:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_the_right_certificate_is_accepted() {
+    let Some(site) = Site::new("tls").await else {
+        return;
+    };
+    let (_, server) = parts(&site.url);
+    let ours = Authority::new(&format!("{}_ours", site.name));
+    let other = Authority::new(&format!("{}_other", site.name));
+
+    let right = endpoint(ours.server_config("127.0.0.1", false), server.clone()).await;
+    connect(&site.url, right, Some(&ours)).await.unwrap();
+
+    let began = Instant::now();
+    let unknown = connect(&site.url, right, Some(&other)).await;
+    refused(unknown, began, "UnknownIssuer");
+    let began = Instant::now();
+    refused(
+        connect(&site.url, right, None).await,
+        began,
+        "UnknownIssuer",
+    );
+
+    let wrong = endpoint(
+        ours.server_config("elsewhere.example", false),
+        server.clone(),
+    )
+    .await;
+    let began = Instant::now();
+    refused(
+        connect(&site.url, wrong, Some(&ours)).await,
+        began,
+        "not valid for name",
+    );
+
+    let expired = endpoint(ours.server_config("127.0.0.1", true), server).await;
+    let began = Instant::now();
+    refused(
+        connect(&site.url, expired, Some(&ours)).await,
+        began,
+        "expired",
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_password_is_told_through_tls_as_well() {
+    let Some(site) = Site::new("scram").await else {
+        return;
+    };
+    let (_, server) = parts(&site.url);
+    let ours = Authority::new(&format!("{}_ours", site.name));
+    let right = endpoint(ours.server_config("127.0.0.1", false), server).await;
+    let wrong = with_password(&site.url, "c4n4ry-p4ssw0rd");
+    let error = connect(&wrong, right, Some(&ours)).await.unwrap_err();
+    let cause = error.connect_error().expect("the cause is in the error");
+    assert!(
+        matches!(cause.problem(), ConnectProblem::Authentication { .. }),
+        "{cause}"
+    );
+    assert!(!format!("{error} {error:?}").contains("c4n4ry"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_authority_file_that_is_not_there_is_an_error_of_the_build() {
+    let uri = "mongodb://app:c4n4ry-p4ssw0rd@127.0.0.1:9/db?tls=true&tlsCAFile=/nowhere/ca.pem";
+    let error = MongoPool::builder(uri).build().await.map(drop).unwrap_err();
+    let text = format!("{error} {error:?}");
+    assert!(
+        text.contains("cannot be built") && !text.contains("c4n4ry"),
+        "{text}"
+    );
+    assert!(
+        text.contains("/nowhere/ca.pem") || text.contains("No such file"),
+        "{text}"
+    );
+}
