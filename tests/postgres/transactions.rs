@@ -374,3 +374,32 @@ async fn other_errors_are_not_retried_and_roll_back() {
     assert_eq!((error.to_string().as_str(), runs), ("not today", 1));
     story.ends_clean(&[]).await;
 }
+
+/// Why `PgPooledConnection::begin` is not sqlx's: what `docs/from-sqlx.md` says of sqlx 0.9 holds.
+#[tokio::test]
+async fn sqlx_alone_leaves_a_cancelled_begin_open_and_calls_a_rollback_a_commit() {
+    use sqlx::Connection as _;
+    let Some((builder, mut server)) = server::pool("sqlx-begin").await else {
+        return;
+    };
+    let pool = builder.limits(0, 1).build().unwrap();
+    let mut alone = pool.acquire().await.unwrap().detach();
+    let mut tries = 0..100;
+    while cut(alone.begin(), 1).await {
+        assert!(tries.next().is_some(), "no begin could be cancelled");
+    }
+    alone.ping().await.unwrap();
+    assert!(!alone.is_in_transaction(), "sqlx counts no transaction");
+    assert_eq!(server.in_transaction().await, 1, "the server has one");
+
+    sqlx::query("rollback").execute(&mut alone).await.unwrap();
+    let mut transaction = alone.begin().await.unwrap();
+    sqlx::query("select wrong")
+        .execute(&mut *transaction)
+        .await
+        .unwrap_err();
+    transaction
+        .commit()
+        .await
+        .expect("success, though nothing was committed");
+}

@@ -140,6 +140,10 @@ impl fmt::Display for PostgresConnectError {
 impl std::error::Error for PostgresConnectError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match &self.cause {
+            // One level below what `sqlx::Error` wraps in words of its own, which are ours here.
+            ConnectCause::Sqlx(sqlx::Error::Database(error)) => Some(&**error),
+            ConnectCause::Sqlx(sqlx::Error::Io(error)) => Some(error),
+            ConnectCause::Sqlx(sqlx::Error::Tls(error)) => Some(&**error),
             ConnectCause::Sqlx(error) => Some(error),
             ConnectCause::Other(error) => Some(&**error),
             ConnectCause::TimedOut(_) => None,

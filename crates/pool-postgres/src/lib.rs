@@ -222,3 +222,8 @@ pub use crate::options::{IsolationLevel, TransactionOptions};
 pub use crate::pool::PostgresPool;
 pub use crate::retry::{RetryPolicy, TransactionError};
 pub use crate::transaction::PgTransaction;
+
+/// Compiles the page for those who come from sqlx's own pool.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/from-sqlx.md")]
+mod from_sqlx {}
