@@ -13,10 +13,14 @@ use mongodb::options::ClientOptions;
 use mongodb::{Client, Database};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, OnceCell, Semaphore};
+use tokio::time::Instant;
 
 use crate::config::Settings;
 use crate::error::{ConnectProblem, MongoConnectError, MongoPoolError};
 use crate::sockets::Sockets;
+
+/// The driver's time between heartbeats, unless the URI sets another.
+const REFUSAL_STANDS: Duration = Duration::from_secs(10);
 
 /// What the driver's event handlers write and the pool reads.
 #[derive(Debug)]
@@ -68,8 +72,8 @@ pub(crate) struct Backend {
     require_database: bool,
     pub(crate) proof_timeout: Duration,
     proof: Mutex<Arc<Proof>>,
-    /// Set while the last attempt ended with the server turning the user down.
-    refusal: Mutex<Option<MongoConnectError>>,
+    /// Set while the last attempt ended with the server turning the user down, and when it did.
+    refusal: Mutex<Option<(Instant, MongoConnectError)>>,
     /// One warm-up or refresh at a time, so that two of them do not open twice as many sockets.
     pub(crate) holding: Semaphore,
 }
@@ -183,7 +187,7 @@ impl Backend {
             }
         };
         let refusal = outcome.as_ref().err().filter(|error| error.is_refusal());
-        *self.refusal.lock() = refusal.cloned();
+        *self.refusal.lock() = refusal.map(|error| (Instant::now(), error.clone()));
         outcome
     }
 
@@ -196,7 +200,9 @@ impl Backend {
         if self.watch.sockets.any_ready() {
             return None;
         }
-        self.refusal.lock().clone()
+        let refusal = self.refusal.lock();
+        let (at, error) = refusal.as_ref()?;
+        (at.elapsed() < REFUSAL_STANDS).then(|| error.clone())
     }
 
     /// One round trip over an authenticated socket.

@@ -331,3 +331,85 @@ impl Counters {
 fn bump(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
 }
+
+#[cfg(test)]
+mod tests {
+    use mongodb::bson::{Document, doc, from_document};
+    use serde::de::DeserializeOwned;
+
+    use super::*;
+
+    /// The driver's events can be made only by reading them.
+    fn event<E: DeserializeOwned + Into<CmapEvent>>(mut fields: Document, id: u32) -> CmapEvent {
+        fields.insert("connectionId", id);
+        from_document::<E>(fields).unwrap().into()
+    }
+
+    fn created(id: u32) -> CmapEvent {
+        event::<mongodb::event::cmap::ConnectionCreatedEvent>(doc! {}, id)
+    }
+
+    fn ready(id: u32) -> CmapEvent {
+        event::<mongodb::event::cmap::ConnectionReadyEvent>(doc! {}, id)
+    }
+
+    fn out(id: u32) -> CmapEvent {
+        event::<mongodb::event::cmap::ConnectionCheckedOutEvent>(doc! {}, id)
+    }
+
+    fn back(id: u32) -> CmapEvent {
+        event::<mongodb::event::cmap::ConnectionCheckedInEvent>(doc! {}, id)
+    }
+
+    fn closed(id: u32, reason: &str) -> CmapEvent {
+        event::<mongodb::event::cmap::ConnectionClosedEvent>(doc! { "reason": reason }, id)
+    }
+
+    #[track_caller]
+    fn after(events: &[CmapEvent]) -> ServerSockets {
+        let sockets = Sockets::new(4);
+        for event in events {
+            sockets.record(event);
+        }
+        let mut servers = sockets.snapshot();
+        assert_eq!(servers.len(), 1);
+        servers.remove(0)
+    }
+
+    #[test]
+    fn a_socket_is_connecting_then_open_then_in_use_then_closed() {
+        let story = [created(1), ready(1), out(1), back(1), closed(1, "idle")];
+        let at = |events: usize| {
+            let server = after(&story[..events]);
+            (server.connecting, server.open, server.in_use)
+        };
+        assert_eq!(at(1), (1, 0, 0));
+        assert_eq!(at(2), (0, 1, 0));
+        assert_eq!(at(3), (0, 1, 1));
+        assert_eq!(at(4), (0, 1, 0));
+        assert_eq!(at(5), (0, 0, 0));
+        let server = after(&story);
+        assert_eq!((server.closed.idle, server.closed.total()), (1, 1));
+        assert_eq!((server.peak_open, server.created), (1, 1));
+    }
+
+    #[test]
+    fn a_socket_that_never_opened_is_a_failure_and_no_loss() {
+        let server = after(&[created(1), ready(1), created(2), closed(2, "error")]);
+        assert_eq!((server.open, server.connecting), (1, 0));
+        assert_eq!((server.establish_failures, server.closed.total()), (1, 0));
+    }
+
+    #[test]
+    fn an_operation_dropped_on_its_way_checks_in_without_having_checked_out() {
+        let server = after(&[created(1), ready(1), back(1), out(1), back(1), back(1)]);
+        assert_eq!((server.open, server.in_use), (1, 0));
+    }
+
+    #[test]
+    fn a_socket_that_closes_in_use_leaves_no_trace() {
+        let server = after(&[created(1), ready(1), out(1), closed(1, "poolClosed")]);
+        assert_eq!((server.open, server.in_use), (0, 0));
+        assert_eq!(server.closed.pool_closed, 1);
+    }
+}
