@@ -8,6 +8,8 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
+
 use crate::error::{IoContext as _, IoError, StartError};
 use crate::guardian::Ward;
 use crate::log::LogEnd;
@@ -70,9 +72,9 @@ impl Home {
     ) -> Result<(), StartError> {
         let program = name_of(command);
         let log = self.folder.join(format!("{step}.log"));
-        let (mut child, process) = self.spawn(command, &log)?;
+        let (mut child, process) = self.spawn(command, &log, Signal::TERM)?;
         // Known to whoever cleans up should this process be killed meanwhile.
-        self.record.processes = vec![process.clone()];
+        self.record.helper = Some(process.clone());
         self.save()?;
         let ended = loop {
             match child.try_wait().context("wait for", Path::new(&program))? {
@@ -111,7 +113,12 @@ impl Home {
         }
     }
 
-    fn spawn(&self, command: &mut Command, log: &Path) -> Result<(Child, Identity), StartError> {
+    fn spawn(
+        &self,
+        command: &mut Command,
+        log: &Path,
+        end: Signal,
+    ) -> Result<(Child, Identity), StartError> {
         let out = OpenOptions::new()
             .create(true)
             .append(true)
@@ -125,7 +132,7 @@ impl Home {
             .stderr(errors);
         let program = name_of(command);
         self.ward
-            .spawn(command, runs::end_signal(self.kind.slug()))
+            .spawn(command, end)
             .map_err(|source| StartError::Spawn { program, source })
     }
 }
@@ -237,7 +244,9 @@ impl Node {
         if let Some(user) = &self.launch.user {
             user.run(&mut command);
         }
-        let (child, process) = self.home.spawn(&mut command, &self.log())?;
+        let end = runs::end_signal(self.home.kind.slug());
+        let (child, process) = self.home.spawn(&mut command, &self.log(), end)?;
+        self.home.record.helper = None;
         self.home.record.processes = vec![process.clone()];
         self.child = Some((child, process));
         self.home.save()?;
@@ -398,7 +407,8 @@ mod tests {
     #[test]
     fn a_taken_port_is_replaced_by_another() {
         let scratch = Scratch::new("taken");
-        let script = "[ $0 = 1 ] && { echo 'bind: Address already in use'; exit 1; }; sleep 600";
+        let script =
+            "[ $0 = 1 ] && { echo 'bind: Address already in use'; exit 1; }; exec sleep 600";
         let mut ports = [1, 1, 2].into_iter();
         let node = Node::start_on(
             scratch.home(),
@@ -454,7 +464,7 @@ mod tests {
             "working",
         ];
         check_failure(
-            "echo working; sleep 600",
+            "echo working; exec sleep 600",
             Duration::from_millis(400),
             &expected,
         );

@@ -7,7 +7,7 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process};
 use serde::{Deserialize, Serialize};
 
 /// How often a wait looks again.
@@ -57,21 +57,8 @@ impl Identity {
 
     /// Sends `signal` to this process, if it is still there.
     pub(crate) fn signal(&self, signal: Signal) -> io::Result<()> {
-        self.send(signal, kill_process)
-    }
-
-    /// Sends `signal` to this process and every other one in its group.
-    pub(crate) fn signal_group(&self, signal: Signal) -> io::Result<()> {
-        self.send(signal, kill_process_group)
-    }
-
-    fn send(
-        &self,
-        signal: Signal,
-        how: fn(Pid, Signal) -> rustix::io::Result<()>,
-    ) -> io::Result<()> {
         match Pid::from_raw(self.pid) {
-            Some(pid) if self.is_alive() => match how(pid, signal) {
+            Some(pid) if self.is_alive() => match kill_process(pid, signal) {
                 Err(rustix::io::Errno::SRCH) | Ok(()) => Ok(()),
                 Err(error) => Err(error.into()),
             },
@@ -93,6 +80,17 @@ impl Identity {
 
     /// The processes this one has started and that still run.
     pub(crate) fn children(&self) -> Vec<Self> {
+        Self::all(|status| status.parent == self.pid)
+    }
+
+    /// Its children, wherever they went, and everyone in the group it leads, whoever started them.
+    fn relatives(&self) -> Vec<Self> {
+        let mut found = Self::all(|status| status.parent == self.pid || status.group == self.pid);
+        found.retain(|process| process != self);
+        found
+    }
+
+    fn all(wanted: impl Fn(&Status) -> bool) -> Vec<Self> {
         let Ok(entries) = fs::read_dir("/proc") else {
             return Vec::new();
         };
@@ -100,7 +98,7 @@ impl Identity {
             .flatten()
             .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
             .filter_map(|pid: i32| Some((pid, Status::of(pid)?)))
-            .filter(|(_, status)| status.parent == self.pid && !status.ended)
+            .filter(|(_, status)| wanted(status) && !status.ended)
             .map(|(pid, status)| Self {
                 pid,
                 started: status.started,
@@ -112,6 +110,7 @@ impl Identity {
 struct Status {
     started: String,
     parent: i32,
+    group: i32,
     ended: bool,
     stopped: bool,
 }
@@ -132,12 +131,13 @@ impl Status {
     }
 
     /// The layout is that of proc_pid_stat(5): the name in parentheses may hold anything, so fields
-    /// are counted from the last parenthesis; state is field 3, parent 4, start 22.
+    /// are counted from the last parenthesis; state is field 3, parent 4, group 5, start 22.
     fn parse_stat(stat: &str, boot: &str) -> Option<Self> {
         let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
         Some(Self {
             started: format!("{} {boot}", fields.get(19)?).trim_end().to_owned(),
             parent: fields.get(1)?.parse().ok()?,
+            group: fields.get(2)?.parse().ok()?,
             ended: matches!(*fields.first()?, "Z" | "X"),
             stopped: matches!(*fields.first()?, "T" | "t"),
         })
@@ -146,7 +146,7 @@ impl Status {
     /// Systems without `/proc` tell the same through ps.
     fn from_ps(pid: i32) -> Option<Self> {
         let output = Command::new("ps")
-            .args(["-o", "stat=,ppid=,lstart=", "-p", &pid.to_string()])
+            .args(["-o", "stat=,ppid=,pgid=,lstart=", "-p", &pid.to_string()])
             .env("LC_ALL", "C")
             .output()
             .ok()?;
@@ -156,9 +156,11 @@ impl Status {
     fn parse_ps(line: &str) -> Option<Self> {
         let mut fields = line.split_whitespace();
         let (state, parent) = (fields.next()?, fields.next()?.parse().ok()?);
+        let group = fields.next()?.parse().ok()?;
         Some(Self {
             started: fields.collect::<Vec<_>>().join(" "),
             parent,
+            group,
             ended: state.starts_with('Z'),
             stopped: state.starts_with('T'),
         })
@@ -166,32 +168,39 @@ impl Status {
 }
 
 /// Asks each process to end with its own signal, all at once, and kills what remains after `grace`.
+///
+/// Only the process itself is asked. Those it has started it ends in its own way, and that way
+/// matters: a PostgreSQL process that is told by anybody else leaves its shared memory behind.
 pub(crate) fn end_all(processes: &[(Identity, Signal)], grace: Duration) {
-    let everyone: Vec<(Identity, Signal)> = processes
+    let deadline = Instant::now() + grace;
+    let families: Vec<(&Identity, Vec<Identity>)> = processes
         .iter()
-        .flat_map(|(process, signal)| {
-            // Children that made their own group, as PostgreSQL's do, are only found this way.
-            let children = process
-                .children()
-                .into_iter()
-                .map(|child| (child, Signal::CONT));
-            std::iter::once((process.clone(), *signal)).chain(children)
+        .filter(|(process, _)| process.is_alive())
+        .map(|(process, signal)| {
+            let relatives = process.relatives();
+            let _ = process.signal(*signal);
+            // A stopped process acts on a signal only once it runs again.
+            for one in relatives.iter().chain([process]) {
+                let _ = one.signal(Signal::CONT);
+            }
+            (process, relatives)
         })
         .collect();
-    for (process, signal) in &everyone {
-        if *signal != Signal::CONT {
-            let _ = process.signal_group(*signal);
-        }
-        // A stopped process acts on a signal only once it runs again.
-        let _ = process.signal_group(Signal::CONT);
+    for (process, relatives) in families {
+        end_in_time(process, deadline);
+        relatives.iter().for_each(|one| end_in_time(one, deadline));
+        // Somebody may have joined the group after we looked.
+        process
+            .relatives()
+            .iter()
+            .for_each(|one| end_in_time(one, deadline));
     }
-    let deadline = Instant::now() + grace;
-    for (process, _) in &everyone {
-        if !process.wait_until_ended(deadline.saturating_duration_since(Instant::now())) {
-            let _ = process.signal_group(Signal::KILL);
-            let _ = process.signal(Signal::KILL);
-            process.wait_until_ended(Duration::from_secs(5));
-        }
+}
+
+fn end_in_time(process: &Identity, deadline: Instant) {
+    if !process.wait_until_ended(deadline.saturating_duration_since(Instant::now())) {
+        let _ = process.signal(Signal::KILL);
+        process.wait_until_ended(Duration::from_secs(5));
     }
 }
 
@@ -214,10 +223,10 @@ mod tests {
         if let Some(status) = Status::from_ps(pid) {
             assert!(!status.ended && !status.stopped && !status.started.is_empty());
         }
-        let status = Status::parse_ps("Ss   17 Mon Jan  5 10:00:00 2026\n").unwrap();
+        let status = Status::parse_ps("Ss   17   19 Mon Jan  5 10:00:00 2026\n").unwrap();
         assert_eq!(
-            (status.parent, status.started.as_str()),
-            (17, "Mon Jan 5 10:00:00 2026")
+            (status.parent, status.group, status.started.as_str()),
+            (17, 19, "Mon Jan 5 10:00:00 2026")
         );
     }
 

@@ -34,6 +34,9 @@ pub(crate) struct Record {
     pub(crate) url: String,
     pub(crate) owner: Option<Identity>,
     pub(crate) processes: Vec<Identity>,
+    /// A program that prepares the server.
+    #[serde(default)]
+    pub(crate) helper: Option<Identity>,
     pub(crate) container: Option<Container>,
 }
 
@@ -75,11 +78,15 @@ impl Record {
     /// Ends the run's server and removes what it left.
     pub(crate) fn end(&self, folder: &Path) {
         let signal = end_signal(&self.kind);
-        let processes: Vec<_> = self
+        let servers = self
             .processes
             .iter()
-            .map(|process| (process.clone(), signal))
-            .collect();
+            .map(|process| (process.clone(), signal));
+        let helper = self
+            .helper
+            .iter()
+            .map(|process| (process.clone(), Signal::TERM));
+        let processes: Vec<_> = servers.chain(helper).collect();
         end_all(&processes, Duration::from_secs(5));
         if let Some(container) = &self.container {
             container.remove();

@@ -272,34 +272,35 @@ fn a_stopped_mongo_comes_back_on_its_port() {
     });
 }
 
+/// The segment of System V shared memory that a `postmaster.pid` names.
+fn segment(noted: &str) -> Option<String> {
+    let line = noted.lines().nth(6)?;
+    line.split_whitespace().nth(1).map(str::to_owned)
+}
+
+fn segment_is_there(id: &str) -> bool {
+    let segments = fs::read_to_string("/proc/sysvipc/shm").unwrap_or_default();
+    segments
+        .lines()
+        .any(|line| line.split_whitespace().nth(1) == Some(id))
+}
+
 #[test]
 fn a_killed_postgres_leaves_no_shared_memory() {
-    // One line per segment of System V shared memory in the whole system, so only ours count.
-    let segments = || fs::read_to_string("/proc/sysvipc/shm").unwrap_or_default();
     let place = Place::new("memory");
     let Some(mut server) = server(Kind::Postgres, &place.environment()) else {
         return;
     };
-    let pid_file = server.run_folder().unwrap().join("data/postmaster.pid");
-    let noted = fs::read_to_string(pid_file).unwrap_or_default();
-    let id = noted
-        .lines()
-        .nth(6)
-        .and_then(|line| line.split_whitespace().nth(1))
-        .map(str::to_owned);
-    let Some(id) = id else {
-        panic!("no segment is noted in {noted:?}")
-    };
-    let holds = || {
-        segments()
-            .lines()
-            .any(|line| line.split_whitespace().nth(1) == Some(&id))
-    };
-    assert!(holds());
+    let lock = server.run_folder().unwrap().join("data/postmaster.pid");
+    let id = segment(&fs::read_to_string(lock).unwrap()).unwrap();
+    assert!(segment_is_there(&id));
     server.kill().unwrap();
-    assert!(holds(), "a killed server cannot remove its segment");
+    assert!(
+        segment_is_there(&id),
+        "a killed server cannot remove its segment"
+    );
     drop(server);
-    assert!(!holds());
+    assert!(!segment_is_there(&id));
 }
 
 #[track_caller]
@@ -374,25 +375,29 @@ fn the_copy_that_holds_servers() {
     std::thread::sleep(Duration::from_secs(600));
 }
 
-/// A process that holds a server of each kind, and their process numbers.
-fn hold(place: &Place) -> Option<(Child, Vec<i32>)> {
+/// A process that holds a server of each kind, or soon will.
+fn holder(place: &Place) -> Option<Child> {
     static BOTH_CAN_BE_HAD: OnceLock<bool> = OnceLock::new();
     let can = |kind: &Kind| server(*kind, &place.environment()).is_some();
     if !BOTH_CAN_BE_HAD.get_or_init(|| Kind::ALL.iter().all(can)) {
         return None;
     }
-    let mut child = Command::new(std::env::current_exe().unwrap())
+    let child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "the_copy_that_holds_servers", "--nocapture"])
         .env(HOLD, &place.0)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
+    Some(child)
+}
+
+/// The same once it holds them, and their process numbers.
+fn hold(place: &Place) -> Option<(Child, Vec<i32>)> {
+    let mut child = holder(place)?;
     let output = BufReader::new(child.stdout.take().unwrap());
-    let line = output
-        .lines()
-        .map_while(Result::ok)
-        .find(|line| line.starts_with("holding "));
+    let mut lines = output.lines().map_while(Result::ok);
+    let line = lines.find(|line| line.starts_with("holding "));
     let pids = line.expect("the copy starts its servers");
     let pids = pids
         .split(' ')
@@ -439,6 +444,31 @@ fn a_termination_ends_the_servers_and_the_process() {
 #[test]
 fn a_hang_up_ends_the_servers_and_the_process() {
     check_signal("HUP", 129);
+}
+
+#[test]
+fn a_signal_while_a_server_is_prepared_leaves_nothing() {
+    let place = Place::new("preparing");
+    let Some(mut child) = holder(&place) else {
+        return;
+    };
+    // PostgreSQL's initdb runs a server of its own, which must get to remove its shared memory.
+    let mut lock = Vec::new();
+    while lock.is_empty() {
+        assert!(
+            child.try_wait().unwrap().is_none(),
+            "the copy ended by itself"
+        );
+        std::thread::sleep(Duration::from_millis(1));
+        lock = find(&place.0, &|name| name == "postmaster.pid");
+    }
+    let noted = fs::read_to_string(&lock[0]).unwrap_or_default();
+    send("TERM", &child);
+    assert_eq!(child.wait().unwrap().code(), Some(143));
+    place.assert_empty();
+    if let Some(id) = segment(&noted) {
+        assert!(!segment_is_there(&id));
+    }
 }
 
 #[test]
