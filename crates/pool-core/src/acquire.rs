@@ -129,7 +129,7 @@ impl<M: ConnectionManager> Shared<M> {
             Arc::clone(&self.settings.name),
             kind,
             waited,
-            self.context(),
+            self.context(matches!(kind, AcquireErrorKind::Timeout(_))),
         )
     }
 
@@ -139,7 +139,7 @@ impl<M: ConnectionManager> Shared<M> {
         failure: &crate::engine::ConnectFailure,
         waited: Duration,
     ) -> AcquireError {
-        let mut context = self.context();
+        let mut context = self.context(false);
         let age = between(failure.at, self.now());
         context.last_connect_error = Some((age, Arc::clone(&failure.error)));
         let name = Arc::clone(&self.settings.name);
@@ -159,7 +159,12 @@ struct Ticket<M: ConnectionManager> {
 
 impl<M: ConnectionManager> Ticket<M> {
     async fn wait(mut self, timeout: Duration) -> Acquired<M> {
-        let mut timer = pin!(tokio::time::sleep(timeout));
+        // The pool's runtime keeps the time, wherever the caller runs.
+        let timer = {
+            let _within = self.shared.runtime.enter();
+            tokio::time::sleep(timeout)
+        };
+        let mut timer = pin!(timer);
         poll_fn(|cx| {
             if let Poll::Ready(outcome) = self.poll(cx) {
                 return Poll::Ready(outcome);

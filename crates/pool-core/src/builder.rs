@@ -10,6 +10,9 @@ use crate::events::ConnectionEvents;
 use crate::hooks::Hooks;
 use crate::{ConnectionManager, Limits, Pool};
 
+/// More events than this are not kept for a listener.
+const MOST_EVENTS: usize = 1 << 20;
+
 /// When an idle connection is checked before it is lent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -208,7 +211,8 @@ impl<M: ConnectionManager> PoolBuilder<M> {
         self
     }
 
-    /// How many callers may wait; the next one is refused at once. Defaults to no bound.
+    /// How many callers may wait for a return; the next one is refused at once. Those for whom a
+    /// connection is being opened, or can be, do not count. Defaults to no bound.
     pub const fn max_waiters(mut self, waiters: u32) -> Self {
         self.settings.max_waiters = waiters;
         self
@@ -363,6 +367,27 @@ impl Settings {
                     remedy: "use None for never",
                 }),
         );
+        let (first, most) = self.backoff;
+        if most < first {
+            problems.push(BuildProblem::Backoff { first, most });
+        }
+        if let Some(delay) = self.controlled_delay
+            && (delay.target.is_zero() || delay.interval.is_zero())
+        {
+            let remedy = "give the queue a target and an interval, or leave it off";
+            problems.push(BuildProblem::Zero {
+                setting: "controlled_delay",
+                remedy,
+            });
+        }
+        if self.event_capacity > MOST_EVENTS {
+            let (setting, most) = ("event_capacity", MOST_EVENTS);
+            problems.push(BuildProblem::TooLarge {
+                setting,
+                value: self.event_capacity,
+                most,
+            });
+        }
         if self.max_connecting == 0 {
             let remedy = "without a connect there is no pool";
             problems.push(BuildProblem::Zero {

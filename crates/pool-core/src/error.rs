@@ -55,7 +55,7 @@ pub enum Step {
     Connect,
     /// For the pool to be resumed.
     Paused,
-    /// For another caller to return a connection; the pool was at its maximum.
+    /// For another caller to return a connection: the pool could not open one more just then.
     Return,
     /// For an idle connection to pass its check.
     Validate,
@@ -231,6 +231,14 @@ pub struct BuildError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BuildProblem {
+    /// The pause after failed connects would shrink.
+    #[error("backoff begins at {first:?} and ends at {most:?}: want first ≤ most")]
+    Backoff {
+        /// The first bound.
+        first: Duration,
+        /// The last one.
+        most: Duration,
+    },
     /// The limits contradict each other.
     #[error(transparent)]
     Limits(#[from] InvalidLimits),
@@ -239,6 +247,16 @@ pub enum BuildProblem {
         "no tokio runtime is running here: build the pool inside one, or name one by `runtime`"
     )]
     NoRuntime,
+    /// A setting is larger than makes sense.
+    #[error("{setting} is {value}: want at most {most}")]
+    TooLarge {
+        /// The builder's method.
+        setting: &'static str,
+        /// What was given.
+        value: usize,
+        /// The largest value.
+        most: usize,
+    },
     /// A setting is zero that must not be.
     #[error("{setting} is zero: {remedy}")]
     Zero {
@@ -265,7 +283,7 @@ pub struct WarmupError {
     pub pool: String,
     /// How many connections were wanted.
     pub wanted: u32,
-    /// How many were open and validated.
+    /// How many were open.
     pub ready: u32,
     /// How long that took.
     pub elapsed: Duration,

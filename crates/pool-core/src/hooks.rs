@@ -62,8 +62,8 @@ impl<M: ConnectionManager> PoolBuilder<M> {
         self
     }
 
-    /// Runs `hook` on each idle connection before it is lent, in place of the manager's check and
-    /// within its time. An error closes the connection and the caller gets another one.
+    /// Runs `hook` on each connection before it is lent again, after the manager's check where that
+    /// is due, and within the check's time. An error closes the connection and the caller gets another one.
     ///
     /// With this hook each checkout pays for a task, as with
     /// [`Liveness::Always`](crate::Liveness::Always).

@@ -1,5 +1,6 @@
 //! What the handles, guards and tasks of one pool have in common.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -19,8 +20,8 @@ use crate::{ConnectionManager, ReleaseCheck};
 
 /// One pool.
 ///
-/// Invariant: while `state` is locked nothing awaits, spawns, or calls code of a manager, a hook
-/// or a listener.
+/// Invariant: while `state` is locked nothing awaits, spawns, or calls code of a manager, a hook or
+/// a listener. Wakers are cloned under it, as tokio's own primitives do, and called after it.
 pub(crate) struct Shared<M: ConnectionManager> {
     pub(crate) state: Mutex<State<M::Connection>>,
     pub(crate) clock: Clock,
@@ -68,43 +69,50 @@ impl<M: ConnectionManager> Shared<M> {
     /// Does what a step left to do, now that the lock is free.
     #[inline]
     pub(crate) fn carry_out(self: &Arc<Self>, fx: Effects<M::Connection>) {
-        if let Some(waker) = fx.waker {
-            waker.wake();
-        }
-        if fx.tasks.is_empty()
+        let only_waker = fx.tasks.is_empty()
             && fx.events.is_empty()
             && fx.wakers.is_empty()
+            && fx.forgotten.is_empty()
             && !fx.kick
-            && !fx.changed
-        {
-            return;
+            && !fx.changed;
+        if only_waker {
+            if let Some(waker) = fx.waker {
+                waker.wake();
+            }
+        } else {
+            self.carry_out_all(fx);
         }
-        self.carry_out_rest(fx.wakers, fx.tasks, fx.events, fx.kick, fx.changed);
     }
 
+    /// Tells first, so that listeners hear of a connection before its user can end it; wakes last,
+    /// because wakers are foreign code.
     #[cold]
-    fn carry_out_rest(
-        self: &Arc<Self>,
-        wakers: Vec<std::task::Waker>,
-        tasks: Vec<crate::engine::Task<M::Connection>>,
-        events: Vec<crate::PoolEvent>,
-        kick: bool,
-        changed: bool,
-    ) {
-        for waker in wakers {
-            waker.wake();
-        }
-        for task in tasks {
-            self.start(task);
-        }
-        for event in events {
+    fn carry_out_all(self: &Arc<Self>, fx: Effects<M::Connection>) {
+        for event in fx.events {
             self.announce(event);
         }
-        if kick {
+        for task in fx.tasks {
+            self.start(task);
+        }
+        if fx.kick {
             self.kick.notify_one();
         }
-        if changed {
+        if fx.changed {
             self.changed.notify_waiters();
+        }
+        for waker in fx.waker.into_iter().chain(fx.wakers) {
+            // One that panics must not cost the others their turn.
+            if std::panic::catch_unwind(AssertUnwindSafe(|| waker.wake())).is_err() {
+                tracing::error!(pool = &*self.settings.name, "a caller's waker panicked");
+            }
+        }
+    }
+
+    /// A task of the pool was dropped before its end. Unless it panicked, its runtime has ended,
+    /// and with it the pool: what cannot run must not be started again.
+    pub(crate) fn abandon(self: &Arc<Self>) {
+        if !std::thread::panicking() {
+            self.begin_close();
         }
     }
 
@@ -137,7 +145,7 @@ impl<M: ConnectionManager> Shared<M> {
     /// Asks the manager and the hook; one that panics has broken the connection.
     #[inline]
     fn look_at(&self, slot: &mut Slot<M::Connection>) -> ReleaseCheck {
-        let check = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        let check = std::panic::catch_unwind(AssertUnwindSafe(|| {
             match self.manager.release_check(&mut slot.connection) {
                 ReleaseCheck::Clean => match &self.hooks.on_release {
                     None => ReleaseCheck::Clean,
@@ -175,8 +183,9 @@ impl<M: ConnectionManager> Shared<M> {
         self.events.send(event);
     }
 
-    /// What an error says of the pool.
-    pub(crate) fn context(&self) -> ErrorContext {
+    /// What an error says of the pool. Only callers that have waited are told who holds what: that
+    /// goes through all connections, and a refusal has to be cheap.
+    pub(crate) fn context(&self, with_holder: bool) -> ErrorContext {
         let now = self.now();
         let state = self.state.lock();
         let failure = state
@@ -185,9 +194,9 @@ impl<M: ConnectionManager> Shared<M> {
             .filter(|_| state.backoff.failures() > 0);
         ErrorContext {
             counts: state.counts(),
-            oldest_holder: state
-                .slots
-                .oldest_holder()
+            oldest_holder: with_holder
+                .then(|| state.slots.oldest_holder())
+                .flatten()
                 .map(|holder| held_since(&holder, now)),
             last_connect_error: failure
                 .map(|failure| (between(failure.at, now), Arc::clone(&failure.error))),

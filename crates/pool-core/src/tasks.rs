@@ -10,10 +10,11 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 
+use crate::clock::between;
 use crate::engine::{CloseReason, ClosedSlot, ConnectFailure, ConnectOrder, Landing, Slot, Task};
 use crate::error::SharedError;
 use crate::shared::{Shared, info};
-use crate::{ConnectFault, ConnectionManager};
+use crate::{ConnectFault, ConnectionManager, Liveness};
 
 impl<M: ConnectionManager> Shared<M> {
     /// Starts a task of the pool on the pool's runtime.
@@ -43,6 +44,7 @@ impl<M: ConnectionManager> Shared<M> {
 async fn connect<M: ConnectionManager>(mut connecting: Connecting<M>) {
     let shared = Arc::clone(&connecting.shared);
     let began = shared.now();
+    let id = connecting.order.as_ref().map_or(0, |order| order.id);
     let attempt = async {
         let mut connection = shared.manager.connect().await.map_err(|error| {
             (
@@ -52,7 +54,7 @@ async fn connect<M: ConnectionManager>(mut connecting: Connecting<M>) {
         })?;
         if let Some(hook) = &shared.hooks.after_connect {
             let info = crate::hooks::ConnectionInfo {
-                id: 0,
+                id,
                 age: Duration::ZERO,
                 idle: Duration::ZERO,
             };
@@ -81,20 +83,28 @@ async fn validate<M: ConnectionManager>(mut work: Working<M>) {
         .slot
         .as_mut()
         .expect("a task that starts has its connection");
+    let hook = shared
+        .hooks
+        .before_acquire
+        .as_ref()
+        .filter(|_| !slot.own_check);
+    let due = match shared.settings.liveness {
+        Liveness::Always => true,
+        Liveness::IdleFor(window) => between(slot.proven, shared.now()) >= window,
+        Liveness::Never => false,
+    };
     let check = async {
-        match &shared.hooks.before_acquire {
-            Some(hook) => {
-                let info = info(slot, shared.now());
-                hook(&mut slot.connection, info)
-                    .await
-                    .map_err(|error| (CloseReason::Refused, error.to_string()))
-            }
-            None => shared
-                .manager
-                .validate(&mut slot.connection)
-                .await
-                .map_err(|error| (CloseReason::Invalid, error.to_string())),
+        // Without a hook a check is always the manager's; a hook comes after it where it is due.
+        if hook.is_none() || due {
+            let checked = shared.manager.validate(&mut slot.connection).await;
+            checked.map_err(|error| (CloseReason::Invalid, error.to_string()))?;
         }
+        if let Some(hook) = hook {
+            let info = info(slot, shared.now());
+            let allowed = hook(&mut slot.connection, info).await;
+            allowed.map_err(|error| (CloseReason::Refused, error.to_string()))?;
+        }
+        Ok(())
     };
     match bounded("validate", shared.settings.validate_timeout, check).await {
         Ok(Ok(())) => work.finished(|state, slot, now, fx| state.validated(slot, now, fx)),
@@ -122,6 +132,7 @@ async fn close<M: ConnectionManager>(mut closing: Closing<M>, slot: Box<Slot<M::
     let goodbye = shared.manager.close(slot.connection);
     let outcome = bounded("close", shared.settings.close_timeout, goodbye).await;
     closing.timed_out = matches!(outcome, Err(Unfinished::TimedOut { .. }));
+    closing.done = true;
 }
 
 /// A step that did not come to its end.
@@ -173,13 +184,12 @@ impl<M: ConnectionManager> Connecting<M> {
     }
 
     fn failed(&mut self, fault: ConnectFault, error: SharedError) {
+        // What it says is read here, outside the lock and while the order is still kept: the code
+        // is the driver's.
+        let mut failure = ConnectFailure::new(error, 0, fault);
         if let Some(order) = self.order.take() {
             self.shared.step(|state, now, fx| {
-                let failure = ConnectFailure {
-                    error,
-                    at: now,
-                    fault,
-                };
+                failure.at = now;
                 state.connect_failed(order, failure, now, fx);
             });
         }
@@ -189,6 +199,7 @@ impl<M: ConnectionManager> Connecting<M> {
 impl<M: ConnectionManager> Drop for Connecting<M> {
     fn drop(&mut self) {
         if self.order.is_some() {
+            self.shared.abandon();
             self.failed(
                 ConnectFault::Transient,
                 Arc::new(Abandoned { step: "connect" }),
@@ -234,6 +245,7 @@ impl<M: ConnectionManager> Working<M> {
 impl<M: ConnectionManager> Drop for Working<M> {
     fn drop(&mut self) {
         if self.slot.is_some() {
+            self.shared.abandon();
             self.failed(CloseReason::Broken, Abandoned { step: "check" }.to_string());
         }
     }
@@ -244,6 +256,7 @@ struct Closing<M: ConnectionManager> {
     shared: Arc<Shared<M>>,
     slot: ClosedSlot,
     timed_out: bool,
+    done: bool,
 }
 
 impl<M: ConnectionManager> Closing<M> {
@@ -257,12 +270,16 @@ impl<M: ConnectionManager> Closing<M> {
             shared,
             slot,
             timed_out: false,
+            done: false,
         }
     }
 }
 
 impl<M: ConnectionManager> Drop for Closing<M> {
     fn drop(&mut self) {
+        if !self.done {
+            self.shared.abandon();
+        }
         let (slot, timed_out) = (self.slot, self.timed_out);
         self.shared
             .step(|state, now, fx| state.closed(slot, timed_out, now, fx));

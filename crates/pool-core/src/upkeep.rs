@@ -16,14 +16,14 @@ const AT_MOST_EVERY: Duration = Duration::from_millis(1);
 
 impl<M: ConnectionManager> Shared<M> {
     pub(crate) fn start_upkeep(self: &Arc<Self>) {
-        self.tasks.spawn_on(upkeep(Arc::clone(self)), &self.runtime);
+        self.tasks
+            .spawn_on(upkeep(CloseOnDrop(Arc::clone(self))), &self.runtime);
     }
 }
 
 /// Keeps the pool's memory until the last handle closes the pool, which kicks.
-async fn upkeep<M: ConnectionManager>(shared: Arc<Shared<M>>) {
-    // Without upkeep nobody's time would ever be over: if the runtime ends first, so does the pool.
-    let _end = CloseOnDrop(Arc::clone(&shared));
+async fn upkeep<M: ConnectionManager>(pool: CloseOnDrop<M>) {
+    let shared = &pool.0;
     loop {
         let timer = shared.timer();
         let next = shared.step(|state, now, fx| {

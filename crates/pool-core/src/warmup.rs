@@ -53,33 +53,31 @@ impl<M: ConnectionManager> Pool<M> {
     /// not turn ready.
     pub async fn warmup_pool(&self) -> Result<WarmupReport, WarmupError> {
         let began = tokio::time::Instant::now();
-        let (opened, failures, round) = {
+        let (opened, failures, validated, round) = {
             let mut state = self.shared.state.lock();
             state.warmups += 1;
             (
                 state.tally.opened,
                 state.tally.connect_failures,
+                state.tally.own_checks_passed,
                 state.warmups,
             )
         };
-        let mut checked = 0;
         // New connections are checked as well: a proxy can finish a handshake for a server that is
         // not there.
         let since = self.shared.now();
-        let deadline = began + self.shared.settings.acquire_timeout;
+        let timeout = self.shared.settings.acquire_timeout;
         loop {
             let changed = self.shared.changed.notified();
             let mut changed = std::pin::pin!(changed);
             changed.as_mut().enable();
-            let (look, started) = self.shared.step(|state, now, fx| {
-                let mut started = 0;
+            let look = self.shared.step(|state, now, fx| {
                 let mut at = 0;
                 // A few at a time, so that callers find connections meanwhile.
                 while at < state.idle.len() && state.validating < state.rules.max_connecting {
                     if state.idle[at].checked_in < round {
                         let slot = state.idle.remove(at);
-                        state.validate(slot, fx);
-                        started += 1;
+                        state.validate_for_upkeep(slot, fx);
                     } else {
                         at += 1;
                     }
@@ -87,11 +85,11 @@ impl<M: ConnectionManager> Pool<M> {
                 state.grow(now, fx);
                 let unchecked = state.idle.iter().any(|slot| slot.checked_in < round);
                 let open = state.open();
-                let reached = open >= state.floor() && state.validating == 0 && !unchecked;
+                let reached = open >= state.wanted() && state.own_checks == 0 && !unchecked;
                 let permanent = state.last_failure.as_ref().filter(|failure| {
                     failure.at >= since && failure.fault == ConnectFault::Permanent
                 });
-                let look = if state.gate == Gate::Closed {
+                if state.gate == Gate::Closed {
                     Look::Failed { open, cause: None }
                 } else if reached {
                     state.warmed = true;
@@ -103,18 +101,16 @@ impl<M: ConnectionManager> Pool<M> {
                     }
                 } else {
                     Look::NotYet
-                };
-                (look, started)
+                }
             });
-            checked += started;
             match look {
                 Look::Done { open } => {
                     let state = self.shared.state.lock();
                     return Ok(WarmupReport {
-                        wanted: state.floor(),
+                        wanted: state.wanted(),
                         open,
                         opened: state.tally.opened - opened,
-                        validated: checked,
+                        validated: state.tally.own_checks_passed - validated,
                         failures: state.tally.connect_failures - failures,
                         elapsed: began.elapsed(),
                     });
@@ -122,7 +118,8 @@ impl<M: ConnectionManager> Pool<M> {
                 Look::Failed { open, cause } => return Err(self.warmup_failed(open, began, cause)),
                 Look::NotYet => {}
             }
-            if tokio::time::timeout_at(deadline, changed).await.is_err() {
+            let left = timeout.saturating_sub(began.elapsed());
+            if tokio::time::timeout(left, changed).await.is_err() {
                 let (open, cause) = {
                     let state = self.shared.state.lock();
                     let cause = state
@@ -144,7 +141,7 @@ impl<M: ConnectionManager> Pool<M> {
     ) -> WarmupError {
         WarmupError {
             pool: self.name().to_owned(),
-            wanted: self.shared.state.lock().floor(),
+            wanted: self.shared.state.lock().wanted(),
             ready: open,
             elapsed: began.elapsed(),
             cause,

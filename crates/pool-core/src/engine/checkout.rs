@@ -71,13 +71,19 @@ impl<C> State<C> {
         if self.gate == Gate::Closed {
             return Given::Refused(Refused::Closed);
         }
-        if self.waiters.len() >= self.rules.max_waiters {
+        // Callers for whom there is room, or something on its way, do not wait in vain.
+        let coming = self.connecting + self.validating + self.idle_len();
+        let covered = coming + self.ceiling.saturating_sub(self.total);
+        if self.waiters.len() >= self.rules.max_waiters.saturating_add(covered) {
             self.tally.rejected += 1;
             return Given::Refused(Refused::QueueFull);
         }
         if let Some(failure) = self.hopeless(now) {
             self.tally.failed_fast += 1;
             return Given::Refused(Refused::Connect(failure));
+        }
+        if self.waiters.is_empty() {
+            self.delay.was_empty();
         }
         let key = self.waiters.push_back(place, waker.clone());
         self.tally.peak_waiting = self.tally.peak_waiting.max(self.waiters.len());

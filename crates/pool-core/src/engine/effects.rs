@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::task::Waker;
 
 use super::slot::{Row, Slot};
-use crate::error::Step;
+use crate::error::{SharedError, Step};
 use crate::events::PoolEvent;
 
 /// The list of things that a step of the engine wants done outside the lock: nobody's code, no
@@ -22,6 +22,8 @@ pub(crate) struct Effects<C> {
     pub(crate) tasks: Vec<Task<C>>,
     /// Things to tell listeners.
     pub(crate) events: Vec<PoolEvent>,
+    /// Failures that nobody asks for any more: a driver's error is dropped outside the lock.
+    pub(crate) forgotten: Vec<Arc<ConnectFailure>>,
     /// Whether upkeep must look again at when it is needed next.
     pub(crate) kick: bool,
     /// Whether someone who waits for the pool's size or state to change should look.
@@ -43,6 +45,8 @@ pub(crate) enum Task<C> {
 /// The permission to open one connection: it already counts.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ConnectOrder {
+    /// The number of the connection, if it comes to be.
+    pub(crate) id: u64,
     pub(crate) row: Row,
     pub(crate) generation: u64,
     /// The backoff period in which the attempt began; a failure counts once a period.
@@ -123,9 +127,27 @@ pub(crate) enum Refusal {
 /// A failed attempt to connect, kept for whoever asks why.
 #[derive(Debug)]
 pub(crate) struct ConnectFailure {
-    pub(crate) error: Arc<dyn std::error::Error + Send + Sync>,
+    pub(crate) error: SharedError,
     pub(crate) at: crate::clock::Nanos,
     pub(crate) fault: crate::ConnectFault,
+    /// What the error says, read before the lock is taken.
+    pub(crate) text: String,
+}
+
+impl ConnectFailure {
+    pub(crate) fn new(
+        error: SharedError,
+        at: crate::clock::Nanos,
+        fault: crate::ConnectFault,
+    ) -> Self {
+        let text = error.to_string();
+        Self {
+            error,
+            at,
+            fault,
+            text,
+        }
+    }
 }
 
 impl<C> Effects<C> {
@@ -136,6 +158,7 @@ impl<C> Effects<C> {
             wakers: Vec::new(),
             tasks: Vec::new(),
             events: Vec::new(),
+            forgotten: Vec::new(),
             kick: false,
             changed: false,
         }

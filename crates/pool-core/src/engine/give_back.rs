@@ -29,6 +29,12 @@ impl QueueDelay {
         }
     }
 
+    /// A caller comes to an empty queue: the shortest wait of this interval was none.
+    pub(crate) const fn was_empty(&mut self) {
+        self.shortest = 0;
+        self.slow = false;
+    }
+
     /// Whether the caller that has waited for `delay` is to be turned away.
     fn sheds(&mut self, delay: Nanos, now: Nanos, target: Nanos, interval: Nanos) -> bool {
         if now >= self.interval_ends {
@@ -54,9 +60,9 @@ impl<C> State<C> {
     ) -> Option<Box<Slot<C>>> {
         let plain = self.gate == Gate::Open
             && self.waiters.is_empty()
-            && self.staying() <= self.limits.max()
+            && self.open() <= self.limits.max()
             && slot.generation == self.generation
-            && now < slot.expires
+            && now < slot.retires
             && !slot.retiring;
         if !plain {
             return Some(slot);
@@ -74,12 +80,20 @@ impl<C> State<C> {
         self.unlend(&slot, now);
         slot.idle_since = now;
         slot.proven = now;
-        self.deliver(slot, now, fx);
+        self.begin_to_replace(&mut slot, now);
+        self.deliver_used(slot, now, fx);
+        self.grow(now, fx);
     }
 
     /// A connection that is not clean comes back from a caller.
-    pub(crate) fn put_back_dirty(&mut self, slot: Box<Slot<C>>, now: Nanos, fx: &mut Effects<C>) {
+    pub(crate) fn put_back_dirty(
+        &mut self,
+        mut slot: Box<Slot<C>>,
+        now: Nanos,
+        fx: &mut Effects<C>,
+    ) {
         self.unlend(&slot, now);
+        slot.idle_since = now;
         if let Some(reason) = self.unfit(&slot, now) {
             self.retire(slot, reason, fx);
             self.pump(now, fx);
@@ -91,8 +105,14 @@ impl<C> State<C> {
     }
 
     /// A connection comes back from a caller that is not to be lent again.
-    pub(crate) fn put_back_broken(&mut self, slot: Box<Slot<C>>, now: Nanos, fx: &mut Effects<C>) {
+    pub(crate) fn put_back_broken(
+        &mut self,
+        mut slot: Box<Slot<C>>,
+        now: Nanos,
+        fx: &mut Effects<C>,
+    ) {
         self.unlend(&slot, now);
+        slot.idle_since = now;
         self.retire(slot, CloseReason::Broken, fx);
         self.pump(now, fx);
     }
@@ -101,6 +121,7 @@ impl<C> State<C> {
     pub(crate) fn detach(&mut self, slot: Slot<C>, now: Nanos, fx: &mut Effects<C>) -> C {
         self.unlend(&slot, now);
         self.tally.detached += 1;
+        self.tally.last_used = Some(now);
         if slot.retiring {
             self.retiring -= 1;
         }
@@ -113,6 +134,7 @@ impl<C> State<C> {
     /// A task has validated a connection.
     pub(crate) fn validated(&mut self, mut slot: Box<Slot<C>>, now: Nanos, fx: &mut Effects<C>) {
         self.validating -= 1;
+        self.end_of_check(&mut slot, true);
         self.doubt = false;
         slot.proven = now;
         slot.checked_in = self.warmups;
@@ -131,14 +153,41 @@ impl<C> State<C> {
         self.tally.recycled += 1;
         slot.proven = now;
         slot.idle_since = now;
-        self.deliver(slot, now, fx);
+        self.deliver_used(slot, now, fx);
         fx.changed = true;
+    }
+
+    /// Notes the end of a check that nobody had asked for.
+    fn end_of_check(&mut self, slot: &mut Slot<C>, passed: bool) {
+        if std::mem::take(&mut slot.own_check) {
+            self.own_checks -= 1;
+            self.tally.own_checks_passed += u64::from(passed);
+        }
+    }
+
+    /// Asks for the replacement of a connection whose life is nearly over.
+    pub(crate) fn begin_to_replace(&mut self, slot: &mut Slot<C>, now: Nanos) {
+        if now >= slot.retires && !slot.retiring {
+            slot.retiring = true;
+            self.retiring += 1;
+        }
+    }
+
+    /// Gives a connection that has just been used to the oldest caller, or to the idle stack. Where
+    /// every checkout is to be checked, a hand-off is one.
+    fn deliver_used(&mut self, slot: Box<Slot<C>>, now: Nanos, fx: &mut Effects<C>) {
+        let unchecked = self.rules.bypass == 0 && self.gate == Gate::Open;
+        if unchecked && !self.waiters.is_empty() && self.unfit(&slot, now).is_none() {
+            self.validate(slot, fx);
+        } else {
+            self.deliver(slot, now, fx);
+        }
     }
 
     /// A connection did not pass its check or its cleaning.
     pub(crate) fn turned_bad(
         &mut self,
-        slot: Box<Slot<C>>,
+        mut slot: Box<Slot<C>>,
         reason: CloseReason,
         error: String,
         now: Nanos,
@@ -147,8 +196,9 @@ impl<C> State<C> {
         if matches!(self.slots.get(slot.row), Phase::Validating) {
             self.validating -= 1;
             self.doubt = true;
+            self.end_of_check(&mut slot, false);
             self.tally.validation_failures += 1;
-            self.count_stillborn(&slot, &error, now);
+            self.count_stillborn(&slot, &error, now, fx);
         } else {
             self.recycling -= 1;
             self.tally.recycle_failures += 1;
@@ -166,18 +216,16 @@ impl<C> State<C> {
 
     /// A connection that failed its very first check, soon after it was opened, is a failed
     /// connect to whoever asks why.
-    fn count_stillborn(&mut self, slot: &Slot<C>, error: &str, now: Nanos) {
+    fn count_stillborn(&mut self, slot: &Slot<C>, error: &str, now: Nanos, fx: &mut Effects<C>) {
         let bounds = (self.rules.backoff_base, self.rules.backoff_cap);
         let never_used = slot.proven == slot.created && slot.checked_in == 0;
         if never_used && now.saturating_sub(slot.created) < bounds.1 {
             self.backoff.stillborn(now, bounds, &mut self.rng);
             let text = format!("a new connection did not pass its first check: {error}");
             let error = SharedError::from(Box::<dyn std::error::Error + Send + Sync>::from(text));
-            self.last_failure = Some(Arc::new(ConnectFailure {
-                error,
-                at: now,
-                fault: ConnectFault::Transient,
-            }));
+            let failure = ConnectFailure::new(error, now, ConnectFault::Transient);
+            fx.forgotten
+                .extend(self.last_failure.replace(Arc::new(failure)));
         }
     }
 
@@ -200,7 +248,9 @@ impl<C> State<C> {
         let at = self
             .idle
             .partition_point(|other| other.idle_since <= slot.idle_since);
-        self.proven_below |= at < self.idle.len();
+        // Out of the order of use, the top need not be the one that was proven last.
+        let below = at.checked_sub(1).map(|below| self.idle[below].proven);
+        self.proven_below |= at < self.idle.len() || below > Some(slot.proven);
         self.idle.insert(at, slot);
     }
 
@@ -234,7 +284,7 @@ impl<C> State<C> {
             Some(CloseReason::Evicted)
         } else if now >= slot.expires || (slot.retiring && self.open() > self.floor()) {
             Some(CloseReason::Lifetime)
-        } else if self.staying() > self.limits.max() {
+        } else if self.open() > self.limits.max() {
             Some(CloseReason::Surplus)
         } else {
             None

@@ -170,6 +170,13 @@ impl<C> State<C> {
         fx.tasks.push(Task::Validate(slot));
     }
 
+    /// The same for a connection that nobody has asked for.
+    pub(crate) fn validate_for_upkeep(&mut self, mut slot: Box<Slot<C>>, fx: &mut Effects<C>) {
+        slot.own_check = true;
+        self.own_checks += 1;
+        self.validate(slot, fx);
+    }
+
     /// Starts as many connects as demand, room, `max_connecting` and backoff allow.
     pub(crate) fn grow(&mut self, now: Nanos, fx: &mut Effects<C>) {
         if self.gate != Gate::Open {
@@ -215,7 +222,10 @@ impl<C> State<C> {
             self.total += 1;
             self.connecting += 1;
             self.tally.peak_total = self.tally.peak_total.max(self.total);
+            let id = self.next_id;
+            self.next_id += 1;
             fx.tasks.push(Task::Connect(ConnectOrder {
+                id,
                 row: self.slots.open(),
                 generation: self.generation,
                 period: self.backoff.period,
@@ -237,7 +247,7 @@ impl<C> State<C> {
         }
         let since = self.waiters.front().map_or(now, |place| place.since);
         let until = since.saturating_add(connect);
-        let drained = u64::from(self.waiters.len()) * hold / u64::from(self.in_use);
+        let drained = u64::from(self.waiters.len()).saturating_mul(hold) / u64::from(self.in_use);
         (now < until && drained < connect).then_some(until)
     }
 
@@ -251,23 +261,25 @@ impl<C> State<C> {
         self.connecting -= 1;
         self.backoff.succeeded(now);
         self.tally.connected(took);
-        let id = self.next_id;
-        self.next_id += 1;
+        let id = order.id;
         fx.events.push(PoolEvent::Connected {
             id,
             took: between(0, took),
         });
         fx.changed = true;
+        let expires = self.end_of_life(now);
         let slot = Box::new(Slot {
             connection,
             row: order.row,
             id,
             generation: order.generation,
             created: now,
-            expires: self.end_of_life(now),
+            expires,
+            retires: expires.saturating_sub(self.lead()),
             proven: now,
             checked_in: 0,
             idle_since: now,
+            own_check: false,
             retiring: false,
         });
         self.deliver(slot, now, fx);
@@ -285,6 +297,13 @@ impl<C> State<C> {
         let tenth = lifetime / 10;
         now.saturating_add(lifetime - tenth)
             .saturating_add(self.rng.u64(0..=tenth * 2))
+    }
+
+    /// How long before the end of its life a connection is replaced: five seconds, or a twentieth
+    /// of its life.
+    pub(crate) fn lead(&self) -> Nanos {
+        const LEAD: Nanos = 5 * 1_000_000_000;
+        LEAD.min(self.rules.max_lifetime / 20)
     }
 
     /// Closes idle connections whose replacement is there.
@@ -311,7 +330,7 @@ impl<C> State<C> {
         self.forget(order.row, now);
         self.tally.connect_failures += 1;
         let failure = Arc::new(failure);
-        self.tally.failed(now, failure.error.to_string());
+        self.tally.failed(now, failure.text.clone());
         fx.events.push(PoolEvent::ConnectFailed {
             error: Arc::clone(&failure.error),
             fault: failure.fault,
@@ -324,7 +343,7 @@ impl<C> State<C> {
             ConnectFault::Saturated => self.saturated(now),
             ConnectFault::Permanent | ConnectFault::Transient => {}
         }
-        self.last_failure = Some(failure);
+        fx.forgotten.extend(self.last_failure.replace(failure));
         fx.kick = true;
         fx.changed = true;
         self.pump(now, fx);

@@ -77,6 +77,8 @@ pub(crate) struct State<C> {
     pub(crate) recycling: u32,
     /// Whether the last check of an idle connection failed: the others may be dead as well.
     pub(crate) doubt: bool,
+    /// Of those being validated, the ones that nobody has asked for.
+    pub(crate) own_checks: u32,
     /// Connections whose replacement has been asked for.
     pub(crate) retiring: u32,
     pub(crate) slots: SlotTable,
@@ -191,6 +193,7 @@ impl<C> State<C> {
             validating: 0,
             recycling: 0,
             doubt: false,
+            own_checks: 0,
             retiring: 0,
             slots: SlotTable::new(),
             tally: Tally::new(),
@@ -234,11 +237,15 @@ impl<C> State<C> {
         self.total - self.closing - self.connecting
     }
 
-    /// The size that is kept without demand.
-    pub(crate) fn floor(&self) -> u32 {
+    /// The size that is to be kept without demand: the target, or the minimum.
+    pub(crate) fn wanted(&self) -> u32 {
         let (min, max) = (self.limits.min(), self.limits.max());
-        let wanted = self.target.unwrap_or(min).clamp(min, max);
-        wanted.min(self.ceiling)
+        self.target.unwrap_or(min).clamp(min, max)
+    }
+
+    /// The size that can be kept without demand: less while the server has no room for it.
+    pub(crate) fn floor(&self) -> u32 {
+        self.wanted().min(self.ceiling)
     }
 
     /// Connections in use × time, for the checkouts that have ended and those in progress.

@@ -28,7 +28,7 @@ impl<C> State<C> {
     /// Closes idle connections, oldest first, until the rest is within the maximum or in use.
     fn trim(&mut self, fx: &mut Effects<C>) {
         let surplus = self
-            .staying()
+            .open()
             .saturating_sub(self.limits.max())
             .min(self.idle_len());
         let gone: Vec<_> = self.idle.drain(..surplus as usize).collect();

@@ -21,12 +21,16 @@ pub(crate) struct Slot<C> {
     pub(crate) created: Nanos,
     /// When its life is over, jitter included, fixed at birth.
     pub(crate) expires: Nanos,
+    /// When its replacement is asked for, a little before that.
+    pub(crate) retires: Nanos,
     /// When it was last lent or validated with success.
     pub(crate) proven: Nanos,
     /// The last warm-up by which it had passed a check; zero before the first.
     pub(crate) checked_in: u64,
     /// When it last became idle.
     pub(crate) idle_since: Nanos,
+    /// It is being checked by the pool's own wish, not for a caller.
+    pub(crate) own_check: bool,
     /// A replacement is on its way; the slot is closed when that has landed.
     pub(crate) retiring: bool,
 }

@@ -18,6 +18,8 @@ pub(crate) struct Tally {
     pub(crate) opened: u64,
     pub(crate) connect_failures: u64,
     pub(crate) validation_failures: u64,
+    /// Checks that nobody had asked for and that passed.
+    pub(crate) own_checks_passed: u64,
     pub(crate) recycle_failures: u64,
     pub(crate) recycled: u64,
     pub(crate) closed: [u64; CloseReason::ALL.len()],
@@ -66,6 +68,7 @@ impl Tally {
             opened: 0,
             connect_failures: 0,
             validation_failures: 0,
+            own_checks_passed: 0,
             recycle_failures: 0,
             recycled: 0,
             closed: [0; CloseReason::ALL.len()],

@@ -1,11 +1,8 @@
 //! What time alone changes: idle timeout, lifetime, keepalive, leaks, the end of a pause.
 
-use super::{CloseReason, Effects, Gate, State};
+use super::{CloseReason, Effects, Gate, Slot, State};
 use crate::clock::{NEVER, Nanos, between};
 use crate::{Leak, PoolEvent};
-
-/// A connection is replaced this long before its life is over, or a twentieth of its life.
-const LEAD: Nanos = 5 * 1_000_000_000;
 
 impl<C> State<C> {
     /// Does what is due, and says when to look again.
@@ -50,7 +47,6 @@ impl<C> State<C> {
         if self.rules.max_lifetime == NEVER {
             return NEVER;
         }
-        let lead = LEAD.min(self.rules.max_lifetime / 20);
         let mut next = now.saturating_add(self.rules.max_lifetime / 10);
         let mut at = 0;
         while at < self.idle.len() {
@@ -60,15 +56,15 @@ impl<C> State<C> {
                 self.retire(slot, CloseReason::Lifetime, fx);
                 continue;
             }
-            let early = expires.saturating_sub(lead);
-            if now >= early {
-                if !self.idle[at].retiring {
-                    self.idle[at].retiring = true;
+            let slot = &mut self.idle[at];
+            if now < slot.retires {
+                next = next.min(slot.retires);
+            } else {
+                if !slot.retiring {
+                    slot.retiring = true;
                     self.retiring += 1;
                 }
                 next = next.min(expires);
-            } else {
-                next = next.min(early);
             }
             at += 1;
         }
@@ -84,18 +80,16 @@ impl<C> State<C> {
         if timeout == NEVER {
             return NEVER;
         }
-        while self.staying() > self.floor() {
-            let Some(oldest) = self.idle.first() else {
-                break;
-            };
-            let due = oldest.idle_since.saturating_add(timeout);
-            if now < due {
-                return due;
-            }
-            let slot = self.idle.remove(0);
+        let most = self.staying().saturating_sub(self.floor()) as usize;
+        let due = |slot: &Slot<C>| slot.idle_since.saturating_add(timeout);
+        let surplus = &self.idle[..most.min(self.idle.len())];
+        let unused = surplus.partition_point(|slot| now >= due(slot));
+        let next = surplus.get(unused).map(|slot| due(slot));
+        let gone: Vec<_> = self.idle.drain(..unused).collect();
+        for slot in gone {
             self.retire(slot, CloseReason::Idle, fx);
         }
-        now.saturating_add(timeout)
+        next.unwrap_or_else(|| now.saturating_add(timeout))
     }
 
     /// Checks connections that have not been used or checked for a while, a few at a time.
@@ -112,7 +106,7 @@ impl<C> State<C> {
                 next = next.min(due);
             } else if self.validating < self.rules.max_connecting {
                 let slot = self.idle.remove(at);
-                self.validate(slot, fx);
+                self.validate_for_upkeep(slot, fx);
                 continue;
             } else {
                 // The end of a check kicks upkeep; this is the net below it.

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Decision, Direction, DynamicPoolConfig, InvalidDynamicPoolConfig, Observation, SizingPolicy,
+    Decision, DynamicPoolConfig, InvalidDynamicPoolConfig, Observation, SizingPolicy,
     ThresholdPolicy,
 };
 use crate::clock::{Nanos, between, nanos};
@@ -135,7 +135,7 @@ async fn evaluate<M: ConnectionManager>(
             .step(|state, now, _| (state.gate != Gate::Closed).then(|| window.close(state, now)));
         let Some(observation) = seen else { return };
         let decision = policy.decide(&observation);
-        shared.apply(&observation, &decision);
+        shared.apply(&observation, &decision, &stop);
         let record = DecisionRecord {
             at: SystemTime::now(),
             observation,
@@ -150,15 +150,17 @@ async fn evaluate<M: ConnectionManager>(
 }
 
 impl<M: ConnectionManager> Shared<M> {
-    fn apply(self: &Arc<Self>, seen: &Observation, decision: &Decision) {
+    fn apply(self: &Arc<Self>, seen: &Observation, decision: &Decision, stop: &CancellationToken) {
         let &Decision {
-            target,
-            direction,
-            ref reason,
+            target, ref reason, ..
         } = decision;
         self.step(|state, now, fx| {
+            // Another configuration has come meanwhile; under this lock it cannot come later.
+            if stop.is_cancelled() {
+                return;
+            }
             state.set_target(Some(target), now, fx);
-            if direction != Direction::Stay {
+            if target != seen.target {
                 fx.events.push(PoolEvent::TargetChanged {
                     from: seen.target,
                     to: target,
@@ -200,8 +202,8 @@ impl Window {
         let then = std::mem::replace(self, Self::open(state, now));
         let interval = between(then.began, now);
         let nanos = interval.as_nanos().max(1) as f64;
-        let used = self.use_integral - then.use_integral;
-        let sized = self.size_integral - then.size_integral;
+        let used = self.use_integral.saturating_sub(then.use_integral);
+        let sized = self.size_integral.saturating_sub(then.size_integral);
         Observation {
             interval,
             average_in_use: used as f64 / nanos,

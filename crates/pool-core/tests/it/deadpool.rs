@@ -120,7 +120,12 @@ enum Gate {
 
 async fn give_up_at(gate: Gate) {
     let (builder, script) = scripted();
-    let mut builder = builder.limits(0, 1).liveness(Liveness::Always);
+    let liveness = match gate {
+        // Where each checkout is checked, a hand-off waits for that.
+        Gate::HandedOver => Liveness::Never,
+        _ => Liveness::Always,
+    };
+    let mut builder = builder.limits(0, 1).liveness(liveness);
     let gatekeeper = Arc::new(tokio::sync::Notify::new());
     let opened = Arc::clone(&gatekeeper);
     builder = match gate {

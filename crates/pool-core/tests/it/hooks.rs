@@ -108,9 +108,39 @@ async fn before_acquire_sees_each_idle_connection_before_it_is_lent() {
     assert_eq!(seen, [(1, secs(5), secs(2)), (1, secs(5), secs(0))]);
     assert_eq!(
         script.validate().calls(),
-        0,
-        "in place of the manager's check"
+        1,
+        "the manager's check comes first, where it is due: after two seconds, not after none"
     );
+    end(pool, &script).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn before_acquire_sees_a_connection_that_goes_from_hand_to_hand() {
+    let (builder, script) = scripted();
+    let seen = Arc::new(AtomicUsize::new(0));
+    let sees = Arc::clone(&seen);
+    let pool = builder
+        .limits(0, 1)
+        .before_acquire(move |_, _| {
+            sees.fetch_add(1, Ordering::Relaxed);
+            std::future::ready(Ok(())).boxed()
+        })
+        .build()
+        .unwrap();
+    let callers: Vec<_> = (0..5)
+        .map(|_| {
+            let pool = pool.clone();
+            tokio::spawn(async move {
+                let mut guard = pool.acquire().await.unwrap();
+                guard.query(ms(10)).await.unwrap();
+            })
+        })
+        .collect();
+    for caller in callers {
+        caller.await.unwrap();
+    }
+    // The first one had a new connection.
+    assert_eq!(seen.load(Ordering::Relaxed), 4);
     end(pool, &script).await;
 }
 

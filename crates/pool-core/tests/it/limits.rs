@@ -217,3 +217,23 @@ async fn a_target_is_kept_warm_between_the_limits() {
     }
     end(pool, &script).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn shrinking_keeps_what_is_open_and_not_what_may_never_be() {
+    let (builder, script) = scripted();
+    let pool = builder.limits(0, 4).build().unwrap();
+    fill(&pool, 2).await;
+    script.connect().always(pool_testkit::Answer::Hangs);
+    pool.set_limits(4, 4).unwrap();
+    eventually("two connects hang", || pool.counts().connecting == 2).await;
+    pool.set_limits(0, 2).unwrap();
+    check(&pool, (4, 0, 2, 2, 0, 0));
+    let held = take(&pool, 2).await;
+    script.connect().let_go();
+    eventually("those that landed above the maximum are closed", || {
+        pool.counts().total == 2
+    })
+    .await;
+    drop(held);
+    end(pool, &script).await;
+}

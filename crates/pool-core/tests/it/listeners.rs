@@ -236,10 +236,10 @@ async fn a_subscription_tells_what_happened_in_order() {
         story,
         [
             "Transient: connection refused, says the script",
-            "1 in 30ms",
-            "1 failed: the line is cut",
-            "1 closed: invalid",
             "2 in 30ms",
+            "2 failed: the line is cut",
+            "2 closed: invalid",
+            "3 in 30ms",
         ]
     );
     end(pool, &script).await;

@@ -121,3 +121,37 @@ async fn controlled_delay_lets_a_burst_pass() {
     assert_eq!(pool.pool_metrics().counters.shed, 0);
     end(pool, &script).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn callers_for_whom_there_is_room_are_not_counted_as_waiting() {
+    let (builder, script) = scripted();
+    let pool = builder.limits(0, 2).max_waiters(0).build().unwrap();
+    let held = take(&pool, 2).await;
+    let error = denied(pool.acquire().await);
+    assert_eq!(error.kind(), AcquireErrorKind::QueueFull);
+    drop(held);
+    end(pool, &script).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lonely_caller_is_not_shed_for_a_queue_of_long_ago() {
+    let (builder, script) = scripted();
+    let delay = ControlledDelay {
+        target: ms(50),
+        interval: ms(2_000),
+    };
+    let pool = builder
+        .limits(0, 1)
+        .controlled_delay(delay)
+        .build()
+        .unwrap();
+    for wait in [60, 110] {
+        let held = take(&pool, 1).await;
+        let caller = line_up(&pool, 1).await.remove(0);
+        tokio::time::sleep(ms(wait)).await;
+        drop(held);
+        drop(served(caller).await);
+        tokio::time::sleep(secs(3_000)).await;
+    }
+    end(pool, &script).await;
+}

@@ -189,3 +189,20 @@ fn callers_of_another_runtime_are_served_by_the_pools_own() {
         end(pool, &script).await;
     });
 }
+
+#[test]
+fn a_pool_whose_runtime_ends_before_its_first_turn_is_closed() {
+    let ended = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let (manager, _script) = pool_testkit::ScriptedManager::new();
+    let pool = ended.block_on(async { pool_core::Pool::builder(manager).build().unwrap() });
+    drop(ended);
+    assert!(
+        pool.is_closed(),
+        "nobody would ever be told that its time is over"
+    );
+    let error = runtime().block_on(pool.acquire()).map(drop).unwrap_err();
+    assert_eq!(error.kind(), AcquireErrorKind::Closed);
+}

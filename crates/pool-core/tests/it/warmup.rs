@@ -1,7 +1,7 @@
 //! Contract 8: warm-up. Parallel, validated, and ready only then.
 
 use pool_core::{ConnectFault, Liveness};
-use pool_testkit::{Answer, in_time, settle};
+use pool_testkit::{Answer, eventually, in_time, settle};
 use tokio::time::Instant;
 
 use crate::support::{check, end, line_up, ms, pool, scripted, secs, served, take};
@@ -241,5 +241,26 @@ async fn a_closed_pool_is_not_ready() {
     assert!(pool.ready() && pool.pool_metrics().ready);
     pool.close(secs(1)).await;
     assert!(!pool.ready() && !pool.pool_metrics().ready);
+    end(pool, &script).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pool_whose_server_has_no_room_for_its_minimum_is_not_ready() {
+    let (builder, script) = scripted();
+    let pool = builder
+        .limits(2, 10)
+        .acquire_timeout(secs(3))
+        .build()
+        .unwrap();
+    eventually("two are open", || pool.counts().idle == 2).await;
+    script
+        .connect()
+        .always(Answer::Fails(ConnectFault::Saturated));
+    pool.set_limits(10, 10).unwrap();
+    let error = pool.warmup_pool().await.unwrap_err();
+    assert_eq!((error.ready, error.wanted), (2, 10));
+    assert!(error.cause.is_some(), "{error}");
+    assert!(!pool.ready());
+    script.connect().works();
     end(pool, &script).await;
 }

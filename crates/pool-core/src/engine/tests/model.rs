@@ -19,6 +19,8 @@ pub(super) struct Model {
     /// Callers in line, the oldest first.
     pub(super) queue: VecDeque<u64>,
     pub(super) connecting: u32,
+    /// Whether each checkout is to be checked.
+    pub(super) always_checked: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -51,19 +53,22 @@ impl Model {
         u32::try_from(there.count()).unwrap()
     }
 
-    fn staying(&self) -> u32 {
-        self.total() - self.count(Where::Closing)
+    /// Connections that are open and stay.
+    pub(super) fn open(&self) -> u32 {
+        self.total() - self.count(Where::Closing) - self.connecting
     }
 
-    /// Where a connection belongs that is clean and in nobody's hands, and to whom.
+    /// Where a connection belongs that comes back clean from a caller, and to whom.
     pub(super) fn destination(&self, id: u64, now: Nanos) -> (Where, Option<u64>) {
         let connection = self.connections[&id];
         let unfit = self.closed
             || connection.generation != self.generation
             || now >= connection.expires
-            || self.staying() > self.max;
+            || self.open() > self.max;
         if unfit {
             (Where::Closing, None)
+        } else if self.always_checked && !self.queue.is_empty() && !self.paused {
+            (Where::Validating, None)
         } else if let (Some(oldest), false) = (self.queue.front(), self.paused) {
             (Where::Held, Some(*oldest))
         } else {

@@ -31,6 +31,9 @@ pub(super) struct World {
     checks: Vec<Held>,
     cleanings: Vec<Held>,
     closings: Vec<(ClosedSlot, u64)>,
+    /// Whether the step under way evicts what is idle, or tells of something broken.
+    evicting: bool,
+    failing: bool,
     /// What the last step broke.
     broken: Option<String>,
     story: VecDeque<String>,
@@ -63,6 +66,7 @@ impl World {
         let model = Model {
             min,
             max,
+            always_checked: rules.bypass == 0,
             ..Model::default()
         };
         let mut world = Self {
@@ -78,6 +82,8 @@ impl World {
             checks: Vec::new(),
             cleanings: Vec::new(),
             closings: Vec::new(),
+            evicting: false,
+            failing: false,
             broken: None,
             story: VecDeque::new(),
         };
@@ -139,6 +145,8 @@ impl World {
         name: &str,
         step: impl FnOnce(&mut State<u64>, Nanos, &mut Effects<u64>) -> T,
     ) -> T {
+        self.evicting = name == "evict idle";
+        self.failing = name.ends_with("broken") || name.ends_with("failed");
         let mut fx = Effects::none();
         let result = step(&mut self.state, self.now, &mut fx);
         self.tell(&format!("{name}: {} tasks", fx.tasks.len()));
@@ -146,6 +154,7 @@ impl World {
         for task in fx.tasks {
             match task {
                 Task::Close { slot, reason } => {
+                    self.check_reason(&slot, reason);
                     self.model.put(slot.connection, Where::Closing);
                     let closed = ClosedSlot {
                         row: slot.row,
@@ -182,6 +191,31 @@ impl World {
         }
         self.settle();
         result
+    }
+
+    /// Nothing is closed without the reason that is given for it.
+    fn check_reason(&mut self, slot: &Slot<u64>, reason: CloseReason) {
+        let model = &self.model;
+        let connection = model.connections[&slot.connection];
+        let wanted = self
+            .state
+            .target
+            .unwrap_or(model.min)
+            .clamp(model.min, model.max);
+        let open = model.open();
+        let holds = match reason {
+            CloseReason::Surplus => open > model.max,
+            CloseReason::Idle => open + model.connecting > wanted.min(self.state.ceiling),
+            CloseReason::Lifetime => slot.retiring || self.now >= slot.expires,
+            CloseReason::Evicted => self.evicting || connection.generation != model.generation,
+            CloseReason::Closed => model.closed,
+            CloseReason::Broken | CloseReason::Invalid => self.failing,
+            CloseReason::Refused => false,
+        };
+        let id = slot.connection;
+        self.expect(holds, || {
+            format!("connection {id} was closed as {reason} without cause")
+        });
     }
 
     /// Lets every caller look. Those that were served must be the oldest ones, in order.
@@ -305,7 +339,7 @@ impl World {
                 });
             }
             _ => {
-                let retiring = slot.retiring;
+                let retiring = slot.retiring || self.now >= slot.retires;
                 let expected = self.model.destination(id, self.now);
                 let shedding = self.state.rules.controlled_delay.is_some();
                 self.engine("release", |state, now, fx| {
@@ -375,7 +409,7 @@ impl World {
         let slot = self.held.swap_remove(rng.usize(0..self.held.len()));
         let id = slot.connection;
         let handed = self.model.destination(id, self.now) == (Where::Held, Some(caller));
-        if slot.retiring || !handed {
+        if slot.retiring || self.now >= slot.retires || !handed {
             self.held.push(slot);
             return;
         }
@@ -434,11 +468,7 @@ impl World {
             }
         };
         self.engine("connect failed", |state, now, fx| {
-            let failure = ConnectFailure {
-                error: Arc::new(std::fmt::Error),
-                at: now,
-                fault,
-            };
+            let failure = ConnectFailure::new(Arc::new(std::fmt::Error), now, fault);
             state.connect_failed(order, failure, now, fx);
         });
     }
