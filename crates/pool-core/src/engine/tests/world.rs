@@ -1,17 +1,19 @@
 //! Callers, tasks and a server around one engine, moved by random steps.
 
+mod invariants;
+mod tasks;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::panic::Location;
-use std::sync::Arc;
 use std::task::Waker;
 
-use super::model::{Connection, Model, Where};
+use super::model::{Model, Where};
+use crate::Limits;
 use crate::clock::{NEVER, Nanos};
 use crate::engine::{
-    CloseReason, ClosedSlot, ConnectFailure, ConnectOrder, Effects, Gate, Given, Landing, Phase,
-    Place, Refusal, Rules, Slot, State, Task, WaiterKey, Withdrawn,
+    CloseReason, ClosedSlot, ConnectOrder, Effects, Given, Place, Refusal, Rules, Slot, State,
+    Task, WaiterKey, Withdrawn,
 };
-use crate::{ConnectFault, Limits};
 
 /// A connection is nothing but its number.
 type Held = Box<Slot<u64>>;
@@ -452,111 +454,6 @@ impl World {
         self.check_place(id, (wanted, next));
     }
 
-    fn finish_connect(&mut self, rng: &mut fastrand::Rng) {
-        if self.connects.is_empty() {
-            return;
-        }
-        let order = self.connects.swap_remove(rng.usize(0..self.connects.len()));
-        self.model.connecting -= 1;
-        let fault = match rng.u32(0..20) {
-            0..3 => ConnectFault::Transient,
-            3 => ConnectFault::Permanent,
-            4 => ConnectFault::Saturated,
-            _ => {
-                self.land(order);
-                return;
-            }
-        };
-        self.engine("connect failed", |state, now, fx| {
-            let failure = ConnectFailure::new(Arc::new(std::fmt::Error), now, fault);
-            state.connect_failed(order, failure, now, fx);
-        });
-    }
-
-    fn land(&mut self, order: ConnectOrder) {
-        let id = self.next_connection;
-        self.next_connection += 1;
-        let connection = Connection {
-            generation: order.generation,
-            expires: NEVER,
-            place: Where::Recycling,
-        };
-        self.model.connections.insert(id, connection);
-        let landing = Landing {
-            order,
-            connection: id,
-            took: 5,
-        };
-        self.engine("landed", |state, now, fx| state.landed(landing, now, fx));
-        let slots = self.state.idle.iter().chain(&self.held).chain(&self.checks);
-        let expires = slots
-            .filter(|slot| slot.connection == id)
-            .map(|slot| slot.expires)
-            .next();
-        if let Some(connection) = self.model.connections.get_mut(&id) {
-            connection.expires = expires.unwrap_or(0);
-        }
-        self.sync_place(id);
-        let place = self.place_of(id);
-        self.expect(place != Where::Recycling, || {
-            format!("connection {id} landed nowhere")
-        });
-    }
-
-    fn finish_check(&mut self, rng: &mut fastrand::Rng) {
-        if self.checks.is_empty() {
-            return;
-        }
-        let slot = self.checks.swap_remove(rng.usize(0..self.checks.len()));
-        let id = slot.connection;
-        if rng.u32(0..6) == 0 {
-            self.engine("check failed", |state, now, fx| {
-                state.turned_bad(slot, CloseReason::Invalid, String::new(), now, fx);
-            });
-        } else {
-            self.engine("checked", |state, now, fx| state.validated(slot, now, fx));
-            self.reorder(id);
-        }
-    }
-
-    fn finish_cleaning(&mut self, rng: &mut fastrand::Rng) {
-        if self.cleanings.is_empty() {
-            return;
-        }
-        let slot = self
-            .cleanings
-            .swap_remove(rng.usize(0..self.cleanings.len()));
-        let id = slot.connection;
-        if rng.u32(0..4) == 0 {
-            self.engine("cleaning failed", |state, now, fx| {
-                state.turned_bad(slot, CloseReason::Broken, String::new(), now, fx);
-            });
-        } else {
-            self.engine("cleaned", |state, now, fx| state.recycled(slot, now, fx));
-            self.sync_place(id);
-        }
-    }
-
-    /// A check does not make a connection younger: it goes back to where it was in the stack.
-    fn reorder(&mut self, id: u64) {
-        if self.place_of(id) == Where::Idle {
-            self.model.put(id, Where::Idle);
-            self.model.idle = self.state.idle.iter().map(|slot| slot.connection).collect();
-        }
-    }
-
-    fn finish_close(&mut self, rng: &mut fastrand::Rng) {
-        if self.closings.is_empty() {
-            return;
-        }
-        let (slot, id) = self.closings.swap_remove(rng.usize(0..self.closings.len()));
-        self.model.connections.remove(&id);
-        let timed_out = rng.bool();
-        self.engine("closed", |state, now, fx| {
-            state.closed(slot, timed_out, now, fx)
-        });
-    }
-
     fn resize(&mut self, rng: &mut fastrand::Rng) {
         let max = rng.u32(1..16);
         let min = rng.u32(0..=max.min(4));
@@ -624,142 +521,5 @@ impl World {
     fn close(&mut self) {
         self.model.closed = true;
         self.engine("close", |state, _, fx| state.close(fx));
-    }
-
-    /// All invariants, by counting twice: the engine's numbers, and the model's.
-    pub(super) fn check(&mut self) -> Verdict {
-        if let Some(broken) = self.broken.take() {
-            return Err(broken);
-        }
-        let (state, model) = (&self.state, &self.model);
-        let same = |name: &str, engine: u32, reference: u32| {
-            if engine == reference {
-                Ok(())
-            } else {
-                Err(format!(
-                    "{name}: the engine says {engine}, the model {reference}"
-                ))
-            }
-        };
-        same("total", state.total, model.total())?;
-        same("connecting", state.connecting, model.connecting)?;
-        same("in use", state.in_use, model.count(Where::Held))?;
-        same("idle", state.idle_len(), model.count(Where::Idle))?;
-        same(
-            "validating",
-            state.validating,
-            model.count(Where::Validating),
-        )?;
-        same("recycling", state.recycling, model.count(Where::Recycling))?;
-        same("closing", state.closing, model.count(Where::Closing))?;
-        same(
-            "waiting",
-            state.waiters.len(),
-            u32::try_from(model.queue.len()).unwrap(),
-        )?;
-        let counts = state.counts();
-        let sum = counts.active + counts.idle + counts.connecting + counts.closing;
-        same("sum", counts.total, sum)?;
-        let rows = |wanted: fn(&Phase) -> bool| state.slots.count(wanted);
-        same(
-            "rows in use",
-            rows(|p| matches!(p, Phase::Lent { .. })),
-            state.in_use,
-        )?;
-        same(
-            "rows idle",
-            rows(|p| matches!(p, Phase::Idle)),
-            state.idle_len(),
-        )?;
-        same("rows", rows(|p| !matches!(p, Phase::Free)), state.total)?;
-        let mine = |slots: &[Held]| slots.iter().filter(|slot| slot.retiring).count();
-        let retiring =
-            mine(&state.idle) + mine(&self.held) + mine(&self.checks) + mine(&self.cleanings);
-        same("retiring", state.retiring, u32::try_from(retiring).unwrap())?;
-        if state
-            .idle
-            .iter()
-            .map(|slot| slot.connection)
-            .ne(model.idle.iter().copied())
-        {
-            return Err("the idle stack is out of order".to_owned());
-        }
-        if !state.idle.is_sorted_by_key(|slot| slot.idle_since) {
-            return Err("idle connections are not ordered by age".to_owned());
-        }
-        self.check_progress()
-    }
-
-    /// Nobody waits for something that is there, and nobody waits for nothing.
-    fn check_progress(&self) -> Verdict {
-        let state = &self.state;
-        if state.gate != Gate::Open || state.waiters.is_empty() {
-            return Ok(());
-        }
-        let bypass = state.rules.bypass;
-        let fit = |slot: &Held| self.now < slot.expires && self.now - slot.proven < bypass;
-        if state.idle.iter().any(fit) {
-            return Err("a caller waits beside a fit idle connection".to_owned());
-        }
-        let helped = state.connecting + state.validating > 0
-            || state.total >= state.ceiling
-            || state.backoff.failures() > 0;
-        if helped {
-            Ok(())
-        } else {
-            Err("callers wait and nothing is being opened".to_owned())
-        }
-    }
-
-    /// Lets everything finish. Nothing may be left over, and the last limits hold.
-    pub(super) fn quiesce(&mut self) -> Verdict {
-        let mut rng = fastrand::Rng::with_seed(1);
-        self.resume();
-        for _ in 0..10_000 {
-            while let Some(slot) = self.held.pop() {
-                self.engine("release", |state, now, fx| state.put_back(slot, now, fx));
-                let places: Vec<_> = self.model.connections.keys().copied().collect();
-                places
-                    .into_iter()
-                    .for_each(|id| self.sync_place_quietly(id));
-            }
-            while let Some(order) = self.connects.pop() {
-                self.model.connecting -= 1;
-                self.land(order);
-            }
-            while !self.checks.is_empty() {
-                self.finish_check(&mut rng);
-            }
-            while !self.cleanings.is_empty() {
-                self.finish_cleaning(&mut rng);
-            }
-            while !self.closings.is_empty() {
-                self.finish_close(&mut rng);
-            }
-            self.now += 1;
-            self.upkeep();
-            let busy = self.connects.len() + self.checks.len() + self.closings.len();
-            if self.callers.is_empty() && self.held.is_empty() && busy == 0 {
-                break;
-            }
-        }
-        let counts = self.state.counts();
-        if counts.waiting > 0 || counts.active > 0 || counts.connecting > 0 || counts.closing > 0 {
-            return Err(format!("not at rest: {counts}"));
-        }
-        if counts.total > self.model.max || (self.model.closed && counts.total > 0) {
-            return Err(format!("more than the last limits allow: {counts}"));
-        }
-        if counts.total != u32::try_from(self.model.connections.len()).unwrap() {
-            return Err(format!("the server still has others: {counts}"));
-        }
-        Ok(())
-    }
-
-    fn sync_place_quietly(&mut self, id: u64) {
-        let idle = self.state.idle.iter().any(|slot| slot.connection == id);
-        if idle && self.model.connections[&id].place != Where::Idle {
-            self.model.put(id, Where::Idle);
-        }
     }
 }

@@ -1,0 +1,144 @@
+//! What holds after each step, and at rest.
+
+use super::{Held, Verdict, World};
+use crate::engine::tests::model::Where;
+use crate::engine::{Gate, Phase};
+
+impl World {
+    /// All invariants, by counting twice: the engine's numbers, and the model's.
+    pub(in crate::engine::tests) fn check(&mut self) -> Verdict {
+        if let Some(broken) = self.broken.take() {
+            return Err(broken);
+        }
+        let (state, model) = (&self.state, &self.model);
+        let same = |name: &str, engine: u32, reference: u32| {
+            if engine == reference {
+                Ok(())
+            } else {
+                Err(format!(
+                    "{name}: the engine says {engine}, the model {reference}"
+                ))
+            }
+        };
+        same("total", state.total, model.total())?;
+        same("connecting", state.connecting, model.connecting)?;
+        same("in use", state.in_use, model.count(Where::Held))?;
+        same("idle", state.idle_len(), model.count(Where::Idle))?;
+        same(
+            "validating",
+            state.validating,
+            model.count(Where::Validating),
+        )?;
+        same("recycling", state.recycling, model.count(Where::Recycling))?;
+        same("closing", state.closing, model.count(Where::Closing))?;
+        same(
+            "waiting",
+            state.waiters.len(),
+            u32::try_from(model.queue.len()).unwrap(),
+        )?;
+        let counts = state.counts();
+        let sum = counts.active + counts.idle + counts.connecting + counts.closing;
+        same("sum", counts.total, sum)?;
+        let rows = |wanted: fn(&Phase) -> bool| state.slots.count(wanted);
+        same(
+            "rows in use",
+            rows(|p| matches!(p, Phase::Lent { .. })),
+            state.in_use,
+        )?;
+        same(
+            "rows idle",
+            rows(|p| matches!(p, Phase::Idle)),
+            state.idle_len(),
+        )?;
+        same("rows", rows(|p| !matches!(p, Phase::Free)), state.total)?;
+        let mine = |slots: &[Held]| slots.iter().filter(|slot| slot.retiring).count();
+        let retiring =
+            mine(&state.idle) + mine(&self.held) + mine(&self.checks) + mine(&self.cleanings);
+        same("retiring", state.retiring, u32::try_from(retiring).unwrap())?;
+        if state
+            .idle
+            .iter()
+            .map(|slot| slot.connection)
+            .ne(model.idle.iter().copied())
+        {
+            return Err("the idle stack is out of order".to_owned());
+        }
+        if !state.idle.is_sorted_by_key(|slot| slot.idle_since) {
+            return Err("idle connections are not ordered by age".to_owned());
+        }
+        self.check_progress()
+    }
+
+    /// Nobody waits for something that is there, and nobody waits for nothing.
+    fn check_progress(&self) -> Verdict {
+        let state = &self.state;
+        if state.gate != Gate::Open || state.waiters.is_empty() {
+            return Ok(());
+        }
+        let bypass = state.rules.bypass;
+        let fit = |slot: &Held| self.now < slot.expires && self.now - slot.proven < bypass;
+        if state.idle.iter().any(fit) {
+            return Err("a caller waits beside a fit idle connection".to_owned());
+        }
+        let helped = state.connecting + state.validating > 0
+            || state.total >= state.ceiling
+            || state.backoff.failures() > 0;
+        if helped {
+            Ok(())
+        } else {
+            Err("callers wait and nothing is being opened".to_owned())
+        }
+    }
+
+    /// Lets everything finish. Nothing may be left over, and the last limits hold.
+    pub(in crate::engine::tests) fn quiesce(&mut self) -> Verdict {
+        let mut rng = fastrand::Rng::with_seed(1);
+        self.resume();
+        for _ in 0..10_000 {
+            while let Some(slot) = self.held.pop() {
+                self.engine("release", |state, now, fx| state.put_back(slot, now, fx));
+                let places: Vec<_> = self.model.connections.keys().copied().collect();
+                places
+                    .into_iter()
+                    .for_each(|id| self.sync_place_quietly(id));
+            }
+            while let Some(order) = self.connects.pop() {
+                self.model.connecting -= 1;
+                self.land(order);
+            }
+            while !self.checks.is_empty() {
+                self.finish_check(&mut rng);
+            }
+            while !self.cleanings.is_empty() {
+                self.finish_cleaning(&mut rng);
+            }
+            while !self.closings.is_empty() {
+                self.finish_close(&mut rng);
+            }
+            self.now += 1;
+            self.upkeep();
+            let busy = self.connects.len() + self.checks.len() + self.closings.len();
+            if self.callers.is_empty() && self.held.is_empty() && busy == 0 {
+                break;
+            }
+        }
+        let counts = self.state.counts();
+        if counts.waiting > 0 || counts.active > 0 || counts.connecting > 0 || counts.closing > 0 {
+            return Err(format!("not at rest: {counts}"));
+        }
+        if counts.total > self.model.max || (self.model.closed && counts.total > 0) {
+            return Err(format!("more than the last limits allow: {counts}"));
+        }
+        if counts.total != u32::try_from(self.model.connections.len()).unwrap() {
+            return Err(format!("the server still has others: {counts}"));
+        }
+        Ok(())
+    }
+
+    fn sync_place_quietly(&mut self, id: u64) {
+        let idle = self.state.idle.iter().any(|slot| slot.connection == id);
+        if idle && self.model.connections[&id].place != Where::Idle {
+            self.model.put(id, Where::Idle);
+        }
+    }
+}
