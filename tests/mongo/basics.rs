@@ -62,11 +62,11 @@ async fn run_lends_for_the_length_of_its_work() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn leases_bound_what_the_server_sees() {
+async fn leases_and_ceiling_bound_what_the_server_sees() {
     let Some(site) = Site::new("bound").await else {
         return;
     };
-    let pool = site.pool(|builder| builder.limits(0, 3)).await;
+    let pool = site.pool(|builder| builder.limits(0, 3).ceiling(3)).await;
     let mut tasks = tokio::task::JoinSet::new();
     for task in 0..30 {
         let pool = pool.clone();

@@ -29,6 +29,10 @@ async fn open_sockets_are_those_that_the_server_has() {
         }
         assert_eq!(open(&pool), site.server_sockets().await);
     }
+    eventually(Duration::from_secs(1), "none is in use", || {
+        in_use(&pool) == 0
+    })
+    .await;
     let servers = pool.sockets();
     let [server] = &servers[..] else {
         panic!("one server, got {servers:?}");

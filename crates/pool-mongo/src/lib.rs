@@ -84,6 +84,12 @@
 //! two seconds. Beside the sockets of the pool a server has the driver's two monitoring
 //! connections.
 //!
+//! Sockets follow leases, but not to the last one. The driver takes a socket back a moment after
+//! its operation has ended; a lease that is passed on within that moment can make it open another.
+//! The same can happen while the minimum is opened or refreshed. Such sockets are idle and close
+//! after `idle_timeout`. The bound that is never passed is the ceiling: set it to the maximum where
+//! the server has no room for a few more.
+//!
 //! # Observe
 //!
 //! [`pool_metrics`](MongoPool::pool_metrics) has the leases' numbers,
