@@ -111,7 +111,7 @@ impl Round {
 
     async fn cancelled_query(&self, n: u64) {
         let sql = "select pg_sleep(60)";
-        if n % 2 == 0 {
+        if n.is_multiple_of(2) {
             // Wherever the moment finds it: in the queue, on its way out, at the server.
             let slept = sqlx::query(sql).execute(&self.pool);
             cut(slept, Self::moment(n)).await;
@@ -128,7 +128,7 @@ impl Round {
         let work = async {
             let mut transaction = guard.begin().await.unwrap();
             sqlx::query(insert).execute(&mut transaction).await.unwrap();
-            if n % 2 == 0 {
+            if n.is_multiple_of(2) {
                 let mut inner = transaction.begin().await.unwrap();
                 sqlx::query("select 1").execute(&mut inner).await.unwrap();
             }

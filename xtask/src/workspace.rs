@@ -2,7 +2,7 @@
 
 use std::env;
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
@@ -10,8 +10,13 @@ use serde::Deserialize;
 
 /// The root of the workspace this command was built from.
 pub(crate) fn root() -> PathBuf {
-    let own = Path::new(env!("CARGO_MANIFEST_DIR"));
-    own.parent().unwrap_or(own).to_owned()
+    // Cargo says it when it runs the command; what it said at the build holds for a program that
+    // was not built elsewhere.
+    let own = env::var_os("CARGO_MANIFEST_DIR").map_or_else(
+        || PathBuf::from(env!("CARGO_MANIFEST_DIR")),
+        PathBuf::from,
+    );
+    own.parent().unwrap_or(&own).to_owned()
 }
 
 /// The cargo that runs this command, in the root of the workspace.

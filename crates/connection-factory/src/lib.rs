@@ -87,6 +87,9 @@ mod factory;
 mod managed;
 mod metrics;
 
+// The crates whose types the factory gives, in the versions it was built with.
+pub use {pool_core, pool_mongo, pool_postgres};
+
 pub use crate::config::{
     ConfigError, ConfigProblem, ConfigSources, FactoryConfig, MongoSettings, PostgresSettings,
     ServiceConfig,

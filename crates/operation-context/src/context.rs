@@ -6,11 +6,11 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use connection_factory::pool_mongo::MongoPool;
+use connection_factory::pool_postgres::PostgresPool;
 use connection_factory::{ConfigSources, Database, FactoryConfig};
 use futures_util::FutureExt as _;
 use parking_lot::Mutex;
-use pool_mongo::MongoPool;
-use pool_postgres::PostgresPool;
 use service_container::{Container, DisposeError, DisposeReport, LeakPolicy, Name, Scope, Service};
 use tokio::runtime::Handle;
 use tokio::sync::OnceCell;

@@ -97,7 +97,7 @@
 //! returns when the servers have let its pools in. [`register_pools`] adds the same to a container
 //! with other services in it. Both register
 //! [`ConnectionFactory`](connection_factory::ConnectionFactory),
-//! [`PostgresPool`](pool_postgres::PostgresPool) and [`MongoPool`](pool_mongo::MongoPool), as far as
+//! [`PostgresPool`](connection_factory::pool_postgres::PostgresPool) and [`MongoPool`](connection_factory::pool_mongo::MongoPool), as far as
 //! they are configured, with disposers that wait up to `drain_timeout_ms` for what is in use.
 
 //!
@@ -108,7 +108,7 @@
 //! ```
 //! use connection_factory::ConfigSources;
 //! use operation_context::OperationContext;
-//! use pool_core::{DynamicPoolConfig, DynamicSizing, EventHandlers};
+//! use connection_factory::pool_core::{DynamicPoolConfig, DynamicSizing, EventHandlers};
 //!
 //! # #[tokio::main]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {

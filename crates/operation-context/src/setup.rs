@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use connection_factory::pool_mongo::MongoPool;
+use connection_factory::pool_postgres::PostgresPool;
 use connection_factory::{ConfigError, ConnectionFactory, FactoryConfig};
-use pool_mongo::MongoPool;
-use pool_postgres::PostgresPool;
 use service_container::{
     BuildError, Container, ContainerBuilder, DisposeOptions, LeakPolicy, ResolveError,
 };
