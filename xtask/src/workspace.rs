@@ -12,10 +12,8 @@ use serde::Deserialize;
 pub(crate) fn root() -> PathBuf {
     // Cargo says it when it runs the command; what it said at the build holds for a program that
     // was not built elsewhere.
-    let own = env::var_os("CARGO_MANIFEST_DIR").map_or_else(
-        || PathBuf::from(env!("CARGO_MANIFEST_DIR")),
-        PathBuf::from,
-    );
+    let own = env::var_os("CARGO_MANIFEST_DIR")
+        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
     own.parent().unwrap_or(&own).to_owned()
 }
 
