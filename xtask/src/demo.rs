@@ -16,7 +16,7 @@ const PACKAGE: &str = "market-data";
 #[derive(Args)]
 pub(crate) struct Arguments {
     /// How long the load lasts.
-    #[arg(long)]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=86_400))]
     seconds: Option<u32>,
     /// Without the live table.
     #[arg(long)]

@@ -318,9 +318,10 @@ impl Inner {
         match &made {
             Ok(pool) => {
                 // A pool of the same name that its user had closed gives its place.
-                pools
-                    .made
-                    .retain(|(_, made)| !(made.is_closed() && made.database() == P::DATABASE));
+                pools.made.retain(|(name, made)| {
+                    let same = name == service && made.database() == P::DATABASE;
+                    !(same && made.is_closed())
+                });
                 pools
                     .made
                     .push((Arc::clone(service), pool.clone().into_any()));

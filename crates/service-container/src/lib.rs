@@ -98,7 +98,7 @@
 //! # Resolve
 //!
 //! [`get`](Scope::get) creates what is not there and shares what is. [`ready`](Scope::ready) borrows
-//! what is there, in a few nanoseconds and without touching a reference count.
+//! what is there, without touching a reference count.
 //! [`warm_up`](Container::warm_up) creates every singleton ahead of the first caller. A service that
 //! is needed later, or by somebody it needs itself, is taken as [`Lazy`]; what can only be decided
 //! while running goes through a [`Resolver`].

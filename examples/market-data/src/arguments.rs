@@ -33,7 +33,11 @@ impl Arguments {
     /// The settings of the pools: the program's own, the servers' URLs, the file, the environment,
     /// and last what makes this run different from all others.
     pub(crate) fn config(&self, run: &RunNames) -> Result<FactoryConfig> {
-        let variables: Vec<_> = std::env::vars().collect();
+        // What is not text cannot be meant for this program.
+        let text = |text: std::ffi::OsString| text.into_string().ok();
+        let variables: Vec<_> = std::env::vars_os()
+            .filter_map(|(name, value)| Some((text(name)?, text(value)?)))
+            .collect();
         let mut sources = FactoryConfig::sources()
             .toml("the program's pools.toml", include_str!("../pools.toml"))
             .server_urls(&variables);

@@ -25,6 +25,12 @@ use crate::{data, history, quotes};
 /// How often the load is adjusted.
 const STEP: Duration = Duration::from_millis(100);
 
+/// A run that lasts this long ends with a quiet time in which the servers' own counts fall as well.
+const SOCKETS_FOLLOW: Duration = Duration::from_secs(15);
+
+/// The exit code of a run that was told to end early and has seen nothing wrong until then.
+const STOPPED: u8 = 130;
+
 const LOAD: LoadProfile = LoadProfile {
     quiet: 2,
     steady: 20,
@@ -83,11 +89,18 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<ExitCode> {
     observer.close().await;
 
     report.print();
+    let stopped = stop.is_cancelled();
     if let Some(path) = &arguments.json {
-        report.write(path)?;
-        println!("results: {}", path.display());
+        if stopped {
+            println!("stopped early: {} is not written", path.display());
+        } else {
+            report.write(path)?;
+            println!("results: {}", path.display());
+        }
     }
-    Ok(if report.is_good() {
+    Ok(if report.is_good() && stopped {
+        ExitCode::from(STOPPED)
+    } else if report.is_good() {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
@@ -233,7 +246,8 @@ async fn serve(
     if stop.is_cancelled() {
         println!("stopped after {:.1?}", began.elapsed());
     }
-    let after_peak = PerSubject::new(|database| pools.counts(database).total);
+    let after_peak = PerSubject::new(|database| pools.counts(database));
+    let server_after = PerSubject::new(|database| observer.counts(database).now());
     sender.send_replace(Load { over: true, ..load });
     while let Some(ended) = clients.join_next().await {
         ended.context("a client ended by a panic")?;
@@ -261,7 +275,14 @@ async fn serve(
         let peak = metrics.counters.peak_total;
         report.count(database, "connections_peak", peak.into(), 1);
         let after = *after_peak.of(database);
-        report.count(database, "connections_after_peak", after.into(), 1);
+        let server_after = *server_after.of(database);
+        report.count(database, "connections_after_peak", after.total.into(), 1);
+        report.count(
+            database,
+            "server_connections_after_peak",
+            server_after.into(),
+            1,
+        );
         report.count(database, "server_connections_allowed", allowed.into(), 1);
         let wait = metrics.wait;
         report.add(database, "wait_p99_ms", "ms", wait.p99, wait.count);
@@ -274,9 +295,24 @@ async fn serve(
                 server.peak()
             ));
         }
-        if after >= peak && !stop.is_cancelled() {
+        if stop.is_cancelled() {
+            continue;
+        }
+        if operations == 0 {
+            report.fail(format!("no operation on {database} was served"));
+        }
+        if after.total >= peak || after.total > after.max {
+            let (total, max) = (after.total, after.max);
             report.fail(format!(
-                "{database} has {after} connections after a peak of {peak}: want fewer"
+                "{database} has {total} connections after a peak of {peak}: want fewer, and at \
+                 most {max}"
+            ));
+        }
+        // The driver closes a socket some seconds after its last use.
+        if lasted >= SOCKETS_FOLLOW && server_after >= server.peak() {
+            let peak = server.peak();
+            report.fail(format!(
+                "{database} counts {server_after} connections after a peak of {peak}: want fewer"
             ));
         }
     }
@@ -374,18 +410,20 @@ fn log_errors(database: &'static str) -> EventHandlers {
     EventHandlers::new().on_error(move |error| tracing::warn!(database, %error, "pool error"))
 }
 
-/// Cancelled by Ctrl-C and SIGTERM.
+/// Cancelled by Ctrl-C, SIGTERM and the end of the terminal.
 fn stop_signal() -> Result<CancellationToken> {
     use tokio::signal::unix::{SignalKind, signal};
 
     let stop = CancellationToken::new();
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
+    let mut hangup = signal(SignalKind::hangup())?;
     let told = stop.clone();
     tokio::spawn(async move {
         tokio::select! {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
+            _ = hangup.recv() => {}
         }
         told.cancel();
     });

@@ -155,7 +155,7 @@ fn a_run_verifies_every_row_grows_shrinks_and_leaves_nothing() {
 #[test]
 fn a_signal_ends_a_run_early_with_its_report_and_nothing_left() {
     let Some(servers) = servers() else { return };
-    for signal in ["INT", "TERM"] {
+    for signal in ["INT", "TERM", "HUP"] {
         let mut child = servers.start(&["--seconds", "600"]);
         let mut output = String::new();
         let mut lines = BufReader::new(child.stdout.take().unwrap());
@@ -174,7 +174,7 @@ fn a_signal_ends_a_run_early_with_its_report_and_nothing_left() {
             sent.elapsed() < Duration::from_secs(30),
             "{signal}: {output}"
         );
-        assert_eq!(status.code(), Some(0), "{signal}: {output}");
+        assert_eq!(status.code(), Some(130), "{signal}: {output}");
         assert!(output.contains("rows verified"), "{signal}: {output}");
         assert_eq!(servers.left_behind(&output), (false, false), "{signal}");
     }

@@ -96,8 +96,18 @@ impl FactoryConfig {
     ///
     /// # Errors
     ///
-    /// Several are configured and `service` names none of them.
+    /// Several are configured and `service` names none of them, or none is.
     pub fn own_service(&self) -> Result<&str, ConfigError> {
+        if self.services.is_empty() {
+            return Err(ConfigError {
+                problems: vec![ConfigProblem {
+                    place: "`services`".to_owned(),
+                    message: "no service is configured: set POSTGRES_URL or MONGODB_URL, or add \
+                              `services.NAME`"
+                        .to_owned(),
+                }],
+            });
+        }
         self.service.as_deref().ok_or_else(|| ConfigError {
             problems: vec![ConfigProblem {
                 place: "`service`".to_owned(),
