@@ -3,6 +3,7 @@
 use std::fmt;
 use std::ops::Deref;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use pool_core::sizing::InvalidDynamicPoolConfig;
@@ -12,7 +13,11 @@ use sqlx::postgres::PgPoolOptions;
 
 use crate::PostgresPool;
 use crate::error::{ConnectStep, PostgresConnectError};
+use crate::manager::failure;
 use crate::pool::Inner;
+
+/// How often the surplus is counted while it is waited for.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// What the limits of a pool are divided into: what the engine may open, and what is lent to
 /// pools of sqlx.
@@ -107,6 +112,8 @@ impl Inner {
             shared,
         } = divided;
         if let Some(config) = dynamic {
+            // Limits set after it may have left its own maximum behind.
+            let shared = shared.min(config.max_size - 1);
             self.size(config, shared).expect(ROOM);
         }
         self.limit(limits, shared).expect(ROOM);
@@ -183,8 +190,9 @@ impl SqlxPool {
     /// # Cancel safety
     ///
     /// Cancel safe: the pool stays closed, and its part is given back at the end all the same.
-    pub async fn close(self) {
+    pub async fn close(mut self) {
         self.pool.close().await;
+        drop(self.lent.take());
     }
 
     /// How many connections it may open.
@@ -196,7 +204,10 @@ impl SqlxPool {
 
 impl Drop for SqlxPool {
     fn drop(&mut self) {
-        let (pool, lent) = (self.pool.clone(), self.lent.take());
+        let Some(lent) = self.lent.take() else {
+            return;
+        };
+        let pool = self.pool.clone();
         self.runtime.spawn(async move {
             pool.close().await;
             drop(lent);
@@ -264,24 +275,30 @@ impl PostgresPool {
         let lent = self.inner().lend(connections)?;
         let engine = self.engine();
         while engine.counts().total > engine.limits().max() {
-            match events.next().await {
-                Some(PoolEvent::Closed) | None => break,
-                Some(_) => {}
+            // A connection that is kept for good goes without an event, hence the time.
+            let event = tokio::time::timeout(LOOK_AGAIN, events.next()).await;
+            if matches!(event, Ok(Some(PoolEvent::Closed) | None)) {
+                break;
             }
         }
         let manager = engine.manager();
         let options = manager.options();
-        let with = manager.with_credentials(&options).await.map_err(|cause| {
-            crate::manager::failure(&options, ConnectStep::Credentials, cause)
-        })?;
-        let prepare = manager.preparation();
+        let with = manager
+            .with_credentials(&options)
+            .await
+            .map_err(|cause| failure(&options, ConnectStep::Credentials, cause))?;
+        let settings = manager.settings().clone();
+        let place = options;
         let pool = PgPoolOptions::new()
             .max_connections(connections)
             .after_connect(move |connection, _| {
-                let prepare = Arc::clone(&prepare);
+                let (settings, options) = (settings.clone(), Arc::clone(&place));
                 Box::pin(async move {
-                    let prepared = prepare.run(connection).await;
-                    prepared.map_err(|(_, cause)| cause.into_sqlx())
+                    let mut step = ConnectStep::Open;
+                    let prepared = settings.prepare(connection, &mut step).await;
+                    prepared.map_err(|cause| {
+                        sqlx::Error::Configuration(Box::new(failure(&options, step, cause)))
+                    })
                 })
             })
             .connect_lazy_with(with);
