@@ -77,7 +77,7 @@ async fn a_server_without_room_bounds_the_pool_instead_of_failing_callers() {
     let work: Vec<_> = (0..12)
         .map(|_| {
             let pool = pool.clone();
-            tokio::spawn(async move { sqlx::query("select pg_sleep(0.02)").execute(&pool).await })
+            tokio::spawn(async move { sqlx::query("select pg_sleep(0.2)").execute(&pool).await })
         })
         .collect();
     for task in work {
