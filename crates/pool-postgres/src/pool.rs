@@ -15,7 +15,6 @@ use crate::builder::PostgresPoolBuilder;
 use crate::error::{PostgresConfigError, acquire_error};
 use crate::guard::PgPooledConnection;
 use crate::manager::PostgresManager;
-use crate::share::Budget;
 use crate::{PostgresConfig, url};
 
 /// A pool of PostgreSQL connections that can be resized while it runs.
@@ -35,7 +34,6 @@ pub struct PostgresPool {
 #[derive(Debug)]
 pub(crate) struct Inner {
     pub(crate) engine: Pool<PostgresManager>,
-    pub(crate) budget: Budget,
 }
 
 impl PostgresPool {
@@ -72,10 +70,7 @@ impl PostgresPool {
     }
 
     pub(crate) fn new(engine: Pool<PostgresManager>) -> Self {
-        let inner = Arc::new(Inner {
-            budget: Budget::new(engine.limits()),
-            engine,
-        });
+        let inner = Arc::new(Inner { engine });
         let sentinel = inner.engine.manager().sentinel();
         sentinel.watch(Arc::downgrade(&inner));
         Self { inner }
@@ -143,10 +138,10 @@ impl PostgresPool {
         self.inner.engine.counts()
     }
 
-    /// The limits in force, including what is lent by [`sqlx_pool`](Self::sqlx_pool).
+    /// The limits in force.
     #[must_use]
     pub fn limits(&self) -> Limits {
-        self.inner.limits()
+        self.inner.engine.limits()
     }
 
     /// Puts new limits in force while the pool runs. Waiting callers are served at once; idle
@@ -154,10 +149,9 @@ impl PostgresPool {
     ///
     /// # Errors
     ///
-    /// `min` above `max`, or a `max` that is zero or leaves nothing beside what is lent by
-    /// [`sqlx_pool`](Self::sqlx_pool); the limits in force stay.
+    /// `min` above `max`, or a `max` of zero; the limits in force stay.
     pub fn set_limits(&self, min: u32, max: u32) -> Result<(), InvalidLimits> {
-        self.inner.set_limits(min, max)
+        self.inner.engine.set_limits(min, max)
     }
 
     /// Sets how many connections are kept warm, between the limits; `None` goes back to the
@@ -234,7 +228,7 @@ impl PostgresPool {
         &self,
         config: DynamicPoolConfig,
     ) -> Result<(), InvalidDynamicPoolConfig> {
-        self.inner.set_dynamic(config)
+        self.inner.engine.set_dynamic_pool_config(config)
     }
 
     /// Closes the pool: callers in the queue are refused, idle connections are closed at once,
@@ -281,12 +275,7 @@ impl PostgresPool {
         acquire_error(error)
     }
 
-    pub(crate) const fn inner(&self) -> &Arc<Inner> {
-        &self.inner
-    }
-
-    /// The engine below, for code that works on any pool. Change its limits here, not there: it
-    /// knows nothing of [`sqlx_pool`](Self::sqlx_pool).
+    /// The engine below, for code that works on any pool.
     #[must_use]
     pub fn engine(&self) -> &Pool<PostgresManager> {
         &self.inner.engine
@@ -308,11 +297,11 @@ impl DynamicSizing for PostgresPool {
         &self,
         config: DynamicPoolConfig,
     ) -> Result<(), InvalidDynamicPoolConfig> {
-        self.inner.set_dynamic(config)
+        self.inner.engine.set_dynamic_pool_config(config)
     }
 
     fn dynamic_pool_config(&self) -> Option<DynamicPoolConfig> {
-        self.inner.dynamic()
+        self.inner.engine.dynamic_pool_config()
     }
 
     fn sizing_decisions(&self) -> Vec<DecisionRecord> {
