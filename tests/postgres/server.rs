@@ -4,6 +4,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use pool_postgres::{PostgresPool, PostgresPoolBuilder};
+use pool_testkit::FaultProxy;
+use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection as _, PgConnection};
 
 /// How long the server may take to show what the pool has done.
@@ -33,6 +35,24 @@ pub(crate) async fn pool(test: &str) -> Option<(PostgresPoolBuilder, Server)> {
         builder.name(name).acquire_timeout(Duration::from_secs(10)),
         server,
     ))
+}
+
+/// Options that lead to the test server through a proxy.
+pub(crate) async fn behind_a_proxy() -> Option<(PgConnectOptions, FaultProxy)> {
+    let url = integration_tests::postgres_url()?;
+    let options: PgConnectOptions = url.parse().expect("the URL of the test server is good");
+    let upstream = tokio::net::lookup_host((options.get_host(), options.get_port()))
+        .await
+        .expect("the test server has a name")
+        .next()
+        .expect("and an address");
+    let proxy = FaultProxy::start(upstream)
+        .await
+        .expect("loopback has a port");
+    let options = options
+        .host(&proxy.address().ip().to_string())
+        .port(proxy.address().port());
+    Some((options, proxy))
 }
 
 impl Server {

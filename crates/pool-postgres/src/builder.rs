@@ -284,31 +284,10 @@ impl PostgresPoolBuilder {
     ///
     /// Settings that contradict each other, or no tokio runtime: all problems are reported
     /// together.
-    pub fn build(self) -> Result<PostgresPool, PostgresConfigError> {
-        let Self {
-            options,
-            name,
-            connect_timeout,
-            mut manager,
-            dynamic,
-            changes,
-        } = self;
-        let address = url::address(&options);
-        let name = name.unwrap_or(address);
-        let options = match options.get_application_name() {
-            Some(_) => options,
-            None => options.application_name(&name),
-        };
-        manager.connect_timeout = connect_timeout;
-        let mut engine = Pool::builder(PostgresManager::new(options, manager)).name(&name);
-        engine = changes
-            .into_iter()
-            .fold(engine, |engine, change| change(engine))
-            .connect_timeout(match connect_timeout {
-                // Zero is for the engine to turn down.
-                Duration::ZERO => Duration::ZERO,
-                timeout => timeout.saturating_add(MARGIN),
-            });
+    pub fn build(mut self) -> Result<PostgresPool, PostgresConfigError> {
+        let dynamic = self.dynamic.take();
+        let name = self.pool_name();
+        let mut engine = self.into_engine();
         if let Some(config) = &dynamic {
             engine = match config.validate() {
                 Ok(()) => engine.limits(config.min_size, config.max_size),
@@ -328,6 +307,40 @@ impl PostgresPoolBuilder {
                 .map_err(|invalid| PostgresConfigError::new(&name, vec![invalid.into()]))?;
         }
         Ok(pool)
+    }
+
+    /// The engine's own builder with these settings, for code that builds any pool. What it
+    /// builds is a [`Pool`] without the statements of [`PostgresPool`] and without
+    /// [`dynamic`](Self::dynamic).
+    pub fn into_engine(self) -> PoolBuilder<PostgresManager> {
+        let name = self.pool_name();
+        let Self {
+            options,
+            connect_timeout,
+            mut manager,
+            changes,
+            ..
+        } = self;
+        let options = match options.get_application_name() {
+            Some(_) => options,
+            None => options.application_name(&name),
+        };
+        manager.connect_timeout = connect_timeout;
+        let engine = Pool::builder(PostgresManager::new(options, manager)).name(&name);
+        changes
+            .into_iter()
+            .fold(engine, |engine, change| change(engine))
+            .connect_timeout(match connect_timeout {
+                // Zero is for the engine to turn down.
+                Duration::ZERO => Duration::ZERO,
+                timeout => timeout.saturating_add(MARGIN),
+            })
+    }
+
+    fn pool_name(&self) -> String {
+        self.name
+            .clone()
+            .unwrap_or_else(|| url::address(&self.options))
     }
 }
 

@@ -124,6 +124,9 @@
 //! # }
 //! ```
 //!
+//! [`PostgresPool::sqlx_pool`] lends a part of the maximum to crates that demand a
+//! [`PgPool`](sqlx::PgPool).
+//!
 //! # Observe
 //!
 //! ```
@@ -201,6 +204,7 @@ mod options;
 mod pool;
 mod retry;
 mod sentinel;
+mod share;
 mod sqlstate;
 mod transaction;
 mod url;
@@ -221,6 +225,7 @@ pub use crate::manager::{ManagedConnection, PostgresManager};
 pub use crate::options::{IsolationLevel, TransactionOptions};
 pub use crate::pool::PostgresPool;
 pub use crate::retry::{RetryPolicy, TransactionError};
+pub use crate::share::{SqlxPool, SqlxPoolError};
 pub use crate::transaction::PgTransaction;
 
 /// Compiles the page for those who come from sqlx's own pool.

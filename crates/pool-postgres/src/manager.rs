@@ -1,6 +1,7 @@
 //! How the engine opens, checks, cleans and closes PostgreSQL connections.
 
 use std::fmt;
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,10 +21,10 @@ use crate::{clean, sqlstate, url};
 
 /// A connection as the engine keeps it: sqlx's, and what the pool must know beside it.
 ///
-/// Callers see the [`PgConnection`] only.
+/// What [`PostgresPool::engine`](crate::PostgresPool::engine) lends. Derefs to [`PgConnection`].
 pub struct ManagedConnection {
     pub(crate) connection: PgConnection,
-    /// The process that serves it, to cancel what it runs; zero when the server did not say.
+    /// The process that serves it, to cancel what it runs.
     pub(crate) backend: i32,
     /// A `COPY` that is under way, which sqlx does not count.
     pub(crate) copying: Copying,
@@ -38,6 +39,28 @@ pub struct ManagedConnection {
     /// The failovers that its pool had seen when it was opened.
     pub(crate) epoch: u64,
     pub(crate) sentinel: Arc<Sentinel>,
+}
+
+impl ManagedConnection {
+    /// The process that serves it, as in `pg_stat_activity.pid`.
+    #[must_use]
+    pub const fn backend_pid(&self) -> i32 {
+        self.backend
+    }
+}
+
+impl Deref for ManagedConnection {
+    type Target = PgConnection;
+
+    fn deref(&self) -> &PgConnection {
+        &self.connection
+    }
+}
+
+impl DerefMut for ManagedConnection {
+    fn deref_mut(&mut self) -> &mut PgConnection {
+        &mut self.connection
+    }
 }
 
 impl fmt::Debug for ManagedConnection {
@@ -81,6 +104,25 @@ pub(crate) struct ManagerSettings {
     pub(crate) after_connect: Option<AfterConnect>,
 }
 
+impl ManagerSettings {
+    /// Does to a new connection what the service wants, noting in `step` how far that has come.
+    pub(crate) async fn prepare(
+        &self,
+        connection: &mut PgConnection,
+        step: &mut ConnectStep,
+    ) -> Result<(), ConnectCause> {
+        if let Some(sql) = &self.init_sql {
+            *step = ConnectStep::InitSql;
+            clean::run(connection, sql).await?;
+        }
+        if let Some(hook) = &self.after_connect {
+            *step = ConnectStep::AfterConnect;
+            hook(connection).await.map_err(ConnectCause::Other)?;
+        }
+        Ok(())
+    }
+}
+
 impl PostgresManager {
     pub(crate) fn new(options: PgConnectOptions, settings: ManagerSettings) -> Self {
         Self {
@@ -89,6 +131,10 @@ impl PostgresManager {
             sentinel: Arc::default(),
             canceller: Canceller::default(),
         }
+    }
+
+    pub(crate) const fn settings(&self) -> &ManagerSettings {
+        &self.settings
     }
 
     pub(crate) fn sentinel(&self) -> &Sentinel {
@@ -116,14 +162,7 @@ impl PostgresManager {
         *step = ConnectStep::Open;
         let mut connection = options.connect().await?;
         let backend = clean::backend(&mut connection).await?;
-        if let Some(sql) = &self.settings.init_sql {
-            *step = ConnectStep::InitSql;
-            clean::run(&mut connection, sql).await?;
-        }
-        if let Some(hook) = &self.settings.after_connect {
-            *step = ConnectStep::AfterConnect;
-            hook(&mut connection).await.map_err(ConnectCause::Other)?;
-        }
+        self.settings.prepare(&mut connection, step).await?;
         Ok(ManagedConnection {
             connection,
             backend,
@@ -150,7 +189,7 @@ impl PostgresManager {
         options.application_name(&name).connect().await
     }
 
-    async fn with_credentials(
+    pub(crate) async fn with_credentials(
         &self,
         options: &PgConnectOptions,
     ) -> Result<PgConnectOptions, ConnectCause> {
@@ -231,7 +270,7 @@ impl ConnectionManager for PostgresManager {
     }
 }
 
-fn failure(
+pub(crate) fn failure(
     options: &PgConnectOptions,
     step: ConnectStep,
     cause: ConnectCause,

@@ -15,6 +15,7 @@ use crate::builder::PostgresPoolBuilder;
 use crate::error::{PostgresConfigError, acquire_error};
 use crate::guard::PgPooledConnection;
 use crate::manager::PostgresManager;
+use crate::share::Budget;
 use crate::{PostgresConfig, url};
 
 /// A pool of PostgreSQL connections that can be resized while it runs.
@@ -34,6 +35,7 @@ pub struct PostgresPool {
 #[derive(Debug)]
 pub(crate) struct Inner {
     pub(crate) engine: Pool<PostgresManager>,
+    pub(crate) budget: Budget,
 }
 
 impl PostgresPool {
@@ -70,7 +72,10 @@ impl PostgresPool {
     }
 
     pub(crate) fn new(engine: Pool<PostgresManager>) -> Self {
-        let inner = Arc::new(Inner { engine });
+        let inner = Arc::new(Inner {
+            budget: Budget::new(engine.limits()),
+            engine,
+        });
         let sentinel = inner.engine.manager().sentinel();
         sentinel.watch(Arc::downgrade(&inner));
         Self { inner }
@@ -138,10 +143,10 @@ impl PostgresPool {
         self.inner.engine.counts()
     }
 
-    /// The limits in force.
+    /// The limits in force, including what is lent by [`sqlx_pool`](Self::sqlx_pool).
     #[must_use]
     pub fn limits(&self) -> Limits {
-        self.inner.engine.limits()
+        self.inner.limits()
     }
 
     /// Puts new limits in force while the pool runs. Waiting callers are served at once; idle
@@ -149,9 +154,10 @@ impl PostgresPool {
     ///
     /// # Errors
     ///
-    /// `min` above `max`, or a `max` of zero; the limits in force stay.
+    /// `min` above `max`, or a `max` that is zero or leaves nothing beside what is lent by
+    /// [`sqlx_pool`](Self::sqlx_pool); the limits in force stay.
     pub fn set_limits(&self, min: u32, max: u32) -> Result<(), InvalidLimits> {
-        self.inner.engine.set_limits(min, max)
+        self.inner.set_limits(min, max)
     }
 
     /// Sets how many connections are kept warm, between the limits; `None` goes back to the
@@ -228,7 +234,7 @@ impl PostgresPool {
         &self,
         config: DynamicPoolConfig,
     ) -> Result<(), InvalidDynamicPoolConfig> {
-        self.inner.engine.set_dynamic_pool_config(config)
+        self.inner.set_dynamic(config)
     }
 
     /// Closes the pool: callers in the queue are refused, idle connections are closed at once,
@@ -275,7 +281,12 @@ impl PostgresPool {
         acquire_error(error)
     }
 
-    /// The engine below, for code that works on any pool.
+    pub(crate) const fn inner(&self) -> &Arc<Inner> {
+        &self.inner
+    }
+
+    /// The engine below, for code that works on any pool. Change its limits here, not there: it
+    /// knows nothing of [`sqlx_pool`](Self::sqlx_pool).
     #[must_use]
     pub fn engine(&self) -> &Pool<PostgresManager> {
         &self.inner.engine
@@ -297,11 +308,11 @@ impl DynamicSizing for PostgresPool {
         &self,
         config: DynamicPoolConfig,
     ) -> Result<(), InvalidDynamicPoolConfig> {
-        self.inner.engine.set_dynamic_pool_config(config)
+        self.inner.set_dynamic(config)
     }
 
     fn dynamic_pool_config(&self) -> Option<DynamicPoolConfig> {
-        self.inner.engine.dynamic_pool_config()
+        self.inner.dynamic()
     }
 
     fn sizing_decisions(&self) -> Vec<DecisionRecord> {
