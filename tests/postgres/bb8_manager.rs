@@ -64,6 +64,11 @@ async fn bb8_postgres_runs_unchanged_and_is_resized_under_load() {
         while sums.load(Ordering::Relaxed) < before + 400 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
+        // What was being opened when the limit fell is closed when it lands.
+        server::until("those above the limit are closed", || {
+            pool.counts().total <= max
+        })
+        .await;
         stays_within(&mut server, max).await;
     }
     stop.store(true, Ordering::Relaxed);
