@@ -45,8 +45,8 @@ fn check(
     assert_eq!(left, 0, "connections are left behind");
 }
 
-/// Both timeouts twice over, and what a busy machine adds.
-const SOON: Duration = Duration::from_secs(10);
+/// Below the 30 s that a caller waits by default, with room for a busy machine.
+const SOON: Duration = Duration::from_secs(25);
 
 #[test]
 fn an_unreachable_host() {

@@ -36,15 +36,15 @@ impl Servers {
         self.sources(name).load().expect("the sources are right")
     }
 
-    /// How many connections called `application` PostgreSQL itself counts, waiting up to five
-    /// seconds for `wanted`: a backend ends a moment after its client has left.
+    /// How many connections called `application` PostgreSQL itself counts, waiting for
+    /// `wanted` as long as a test is patient: a backend ends a moment after its client has left.
     pub(crate) async fn count(&self, application: &str, wanted: i64) -> i64 {
         use sqlx::Connection as _;
 
         let mut connection = sqlx::PgConnection::connect(&self.postgres)
             .await
             .expect("the server is up");
-        let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(5);
+        let deadline = tokio::time::Instant::now() + PATIENCE;
         loop {
             let counted: i64 = sqlx::query_scalar(
                 "select count(*) from pg_stat_activity where application_name = $1",

@@ -263,6 +263,17 @@ impl<M: ConnectionManager> PoolBuilder<M> {
         self
     }
 
+    /// Everything that [`build`](Self::build) would say against the settings, for code that checks
+    /// them before there is a runtime.
+    #[must_use]
+    pub fn problems(&self) -> Vec<BuildProblem> {
+        let mut problems = self.settings.problems();
+        if let Err(invalid) = Limits::new(self.limits.0, self.limits.1) {
+            problems.push(invalid.into());
+        }
+        problems
+    }
+
     /// Checks the settings and builds the pool, without I/O.
     ///
     /// The minimum is opened in the background; [`Pool::warmup_pool`] waits for it.
@@ -272,14 +283,8 @@ impl<M: ConnectionManager> PoolBuilder<M> {
     /// Limits or settings that contradict each other, or no tokio runtime: all problems are
     /// reported together.
     pub fn build(self) -> Result<Pool<M>, BuildError> {
-        let mut problems = self.settings.problems();
-        let limits = match Limits::new(self.limits.0, self.limits.1) {
-            Ok(limits) => Some(limits),
-            Err(invalid) => {
-                problems.push(invalid.into());
-                None
-            }
-        };
+        let mut problems = self.problems();
+        let limits = Limits::new(self.limits.0, self.limits.1).ok();
         let runtime = match self.runtime {
             Some(runtime) => Some(runtime),
             None => tokio::runtime::Handle::try_current().ok(),

@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pool_core::{DynamicPoolConfig, Limits};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 
-use crate::builder::MongoPoolBuilder;
-use crate::error::SettingProblem;
+use crate::builder::{MongoPoolBuilder, checked};
+use crate::error::{MongoPoolError, SettingProblem};
+use crate::uri;
 
 /// A pool's settings as data: from a file, from the environment, from code.
 ///
@@ -104,6 +105,25 @@ impl MongoConfig {
             require_database: false,
             dynamic: None,
         }
+    }
+
+    /// Everything that can be said against these settings without a server or a runtime: what
+    /// [`MongoPool::from_config`](crate::MongoPool::from_config) would say first.
+    /// [`SettingProblem::setting`] names the field.
+    #[must_use]
+    pub fn problems(&self) -> Vec<SettingProblem> {
+        let settings = self.clone().into_builder().settings;
+        match checked(self.uri.expose_secret(), settings) {
+            Err(MongoPoolError::Settings { problems, .. }) => problems,
+            _ => Vec::new(),
+        }
+    }
+
+    /// The servers that the URI names, each as `host:port`, or as the one name of a
+    /// `mongodb+srv://` URI. None for a URI that cannot be used.
+    #[must_use]
+    pub fn servers(&self) -> Vec<String> {
+        uri::servers(self.uri.expose_secret())
     }
 
     /// The same as a builder, for what data cannot say: listeners.

@@ -123,6 +123,27 @@ pub enum SettingProblem {
     },
 }
 
+impl SettingProblem {
+    /// The field of [`MongoConfig`](crate::MongoConfig) that it is about, in `snake_case`.
+    #[must_use]
+    pub fn setting(&self) -> &'static str {
+        match self {
+            Self::Uri(_) | Self::Conflict { .. } | Self::ServerSelection { .. } => "uri",
+            Self::Limits(_) => "max_connections",
+            Self::AboveCeiling { setting: "max", .. } => "max_connections",
+            Self::AboveCeiling { .. } | Self::Dynamic(_) => "dynamic",
+            Self::NoDatabase | Self::DatabaseName { .. } => "database",
+            Self::Zero { setting, .. } => match *setting {
+                "acquire_timeout" => "acquire_timeout_ms",
+                "connect_timeout" => "connect_timeout_ms",
+                "idle_timeout" => "idle_timeout_ms",
+                "leak_threshold" => "leak_threshold_ms",
+                other => other,
+            },
+        }
+    }
+}
+
 fn list(problems: &[SettingProblem]) -> String {
     let problems: Vec<_> = problems.iter().map(ToString::to_string).collect();
     problems.join("; ")

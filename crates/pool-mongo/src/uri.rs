@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
-use mongodb::options::ConnectionString;
+use mongodb::options::{ConnectionString, HostInfo, ServerAddress};
 
 use crate::config::Settings;
 use crate::error::SettingProblem;
+
+/// The port of a host that names none.
+const DEFAULT_PORT: u16 = 27_017;
 
 /// What is wrong with a connection string. Never contains a password or a piece of one.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -52,6 +55,23 @@ pub(crate) fn parse(uri: &str) -> Result<ConnectionString, UriProblem> {
         };
         UriProblem::Other(redact(&text, uri))
     })
+}
+
+/// The servers that `uri` names: `host:port`, or the one name of `mongodb+srv://`.
+pub(crate) fn servers(uri: &str) -> Vec<String> {
+    match parse(uri).map(|parsed| parsed.host_info) {
+        Ok(HostInfo::HostIdentifiers(hosts)) => hosts
+            .iter()
+            .map(|host| match host {
+                ServerAddress::Tcp { host, port } => {
+                    format!("{host}:{}", port.unwrap_or(DEFAULT_PORT))
+                }
+                other => other.to_string(),
+            })
+            .collect(),
+        Ok(HostInfo::DnsRecord(name)) => vec![name],
+        Ok(_) | Err(_) => Vec::new(),
+    }
 }
 
 fn check(uri: &str) -> Result<(), UriProblem> {

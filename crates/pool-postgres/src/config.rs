@@ -7,7 +7,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 
 use crate::builder::PostgresPoolBuilder;
-use crate::error::PostgresConfigError;
+use crate::error::{PostgresConfigError, PostgresConfigProblem};
 use crate::{PostgresPool, url};
 
 /// A pool's configuration, to be deserialised from any format.
@@ -157,6 +157,44 @@ impl PostgresConfig {
     #[must_use]
     pub fn leak_threshold(&self) -> Option<Duration> {
         self.leak_threshold_ms.and_then(unless_zero)
+    }
+
+    /// Everything that can be said against this configuration without a server or a runtime: what
+    /// [`PostgresPool::from_config`] would say. [`PostgresConfigProblem::setting`] names the field.
+    #[must_use]
+    pub fn problems(&self) -> Vec<PostgresConfigProblem> {
+        let with_a_url_that_does = || Self {
+            url: "postgres://postgres@localhost".into(),
+            ..self.clone()
+        };
+        let (mut problems, builder) = match self.builder() {
+            Ok(builder) => (Vec::new(), builder),
+            // The rest can be looked at all the same.
+            Err(error) => match with_a_url_that_does().builder() {
+                Ok(builder) => (error.problems, builder),
+                Err(_) => return error.problems,
+            },
+        };
+        let engine = match self.dynamic {
+            // Its sizes take the place of the limits.
+            Some(config) => {
+                if let Err(invalid) = config.validate() {
+                    problems.push(invalid.into());
+                }
+                builder.into_engine().limits(0, 1)
+            }
+            None => builder.into_engine(),
+        };
+        problems.extend(engine.problems().into_iter().map(Into::into));
+        problems
+    }
+
+    /// The server that the URL leads to, as `host:port`, or the folder of its socket in place of
+    /// the host. `None` for a URL that cannot be used.
+    #[must_use]
+    pub fn server(&self) -> Option<String> {
+        let options = url::parse(self.url.expose_secret()).ok()?;
+        Some(url::server(&options))
     }
 
     /// A builder with this configuration, for what a file cannot say: listeners, hooks, a

@@ -36,6 +36,28 @@ pub enum PostgresConfigProblem {
     Url(#[from] UrlProblem),
 }
 
+impl PostgresConfigProblem {
+    /// The field of [`PostgresConfig`](crate::PostgresConfig) that it is about, in `snake_case`.
+    #[must_use]
+    pub fn setting(&self) -> &'static str {
+        match self {
+            Self::Dynamic(_) => "dynamic",
+            Self::Setting(BuildProblem::Limits(_)) => "max_connections",
+            Self::Setting(BuildProblem::Zero { setting, .. }) => match *setting {
+                "acquire_timeout" => "acquire_timeout_ms",
+                "connect_timeout" => "connect_timeout_ms",
+                "idle_timeout" => "idle_timeout_ms",
+                "keepalive" => "keepalive_ms",
+                "leak_threshold" => "leak_threshold_ms",
+                "max_lifetime" => "max_lifetime_ms",
+                other => other,
+            },
+            // What else a builder can be told does not stand in a configuration.
+            Self::Setting(_) | Self::Url(_) => "url",
+        }
+    }
+}
+
 impl PostgresConfigError {
     pub(crate) fn new(pool: &str, problems: Vec<PostgresConfigProblem>) -> Self {
         Self {

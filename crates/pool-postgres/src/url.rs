@@ -122,9 +122,14 @@ pub(crate) fn address(options: &PgConnectOptions) -> String {
     let database = options
         .get_database()
         .unwrap_or_else(|| options.get_username());
+    format!("{}/{database}", server(options))
+}
+
+/// The server alone: `host:port`, or the folder of its socket in place of the host.
+pub(crate) fn server(options: &PgConnectOptions) -> String {
     match options.get_socket() {
-        Some(socket) => format!("{}:{}/{database}", socket.display(), options.get_port()),
-        None => format!("{}:{}/{database}", options.get_host(), options.get_port()),
+        Some(socket) => format!("{}:{}", socket.display(), options.get_port()),
+        None => format!("{}:{}", options.get_host(), options.get_port()),
     }
 }
 

@@ -11,9 +11,10 @@ use std::time::Duration;
 
 use figment::Figment;
 use figment::value::{Dict, Value};
-use pool_core::{DynamicPoolConfig, Limits};
-use pool_mongo::MongoConfig;
-use pool_postgres::PostgresConfig;
+use pool_core::sizing::SizingProblem;
+use pool_core::{BuildProblem, DynamicPoolConfig};
+use pool_mongo::{MongoConfig, SettingProblem};
+use pool_postgres::{PostgresConfig, PostgresConfigProblem};
 use serde::de::DeserializeOwned;
 
 pub use self::error::{ConfigError, ConfigProblem};
@@ -223,26 +224,32 @@ impl ServiceConfig {
                 let path = below(path, Database::Postgresql.key());
                 let origin = reader.origin(&path, &value, "url");
                 let pool: PostgresConfig = section_of(reader, &path, &value)?;
-                if pool.dynamic.is_none() {
-                    let limits = (
-                        pool.min_connections.unwrap_or(0),
-                        pool.max_connections.unwrap_or(10),
-                    );
-                    check_limits(reader, &path, &value, limits);
-                }
                 check_dynamic(reader, &path, &value, pool.dynamic);
-                check_url(reader, &path, &value, &pool);
+                for problem in pool.problems() {
+                    let keys = match problem {
+                        PostgresConfigProblem::Dynamic(_) => continue,
+                        PostgresConfigProblem::Setting(BuildProblem::Limits(_)) => {
+                            [problem.setting(), "min_connections"]
+                        }
+                        _ => [problem.setting(), "url"],
+                    };
+                    note_at(reader, &path, &value, &keys, problem.to_string());
+                }
                 Some(PostgresSettings { pool, origin })
             }),
             mongodb: mongodb.and_then(|value| {
                 let path = below(path, Database::Mongodb.key());
                 let origin = reader.origin(&path, &value, "uri");
                 let pool: MongoConfig = section_of(reader, &path, &value)?;
-                if pool.dynamic.is_none() {
-                    let limits = (pool.min_connections, pool.max_connections);
-                    check_limits(reader, &path, &value, limits);
-                }
                 check_dynamic(reader, &path, &value, pool.dynamic);
+                for problem in pool.problems() {
+                    let keys = match problem {
+                        SettingProblem::Dynamic(_) => continue,
+                        SettingProblem::Limits(_) => [problem.setting(), "min_connections"],
+                        _ => [problem.setting(), "uri"],
+                    };
+                    note_at(reader, &path, &value, &keys, problem.to_string());
+                }
                 Some(MongoSettings { pool, origin })
             }),
         }
@@ -257,18 +264,7 @@ fn section_of<T: DeserializeOwned>(
     reader.section(path, value.clone())
 }
 
-fn check_limits(reader: &mut Reader<'_>, path: &[String], value: &Value, limits: (u32, u32)) {
-    if let Err(invalid) = Limits::new(limits.0, limits.1) {
-        let key = if value.find_ref("max_connections").is_some() {
-            "max_connections"
-        } else {
-            "min_connections"
-        };
-        let place = value.find_ref(key).unwrap_or(value);
-        reader.note(&below(path, key), place, invalid.to_string());
-    }
-}
-
+/// Looks at the sizing by itself: the adapters do so as well, but only this knows the fields.
 fn check_dynamic(
     reader: &mut Reader<'_>,
     path: &[String],
@@ -278,19 +274,42 @@ fn check_dynamic(
     let Some(Err(invalid)) = dynamic.map(|dynamic| dynamic.validate()) else {
         return;
     };
-    let place = value.find_ref("dynamic").unwrap_or(value);
     for problem in invalid.problems {
-        reader.note(&below(path, "dynamic"), place, problem.to_string());
+        let zero;
+        let keys: &[&str] = match problem {
+            SizingProblem::Sizes { .. } => &["dynamic.max_size", "dynamic.min_size"],
+            SizingProblem::Thresholds { .. } => {
+                &["dynamic.scale_up_threshold", "dynamic.scale_down_threshold"]
+            }
+            SizingProblem::Zero { field } => {
+                zero = [format!("dynamic.{}", spelling::words(field, '_'))];
+                &[zero[0].as_str()]
+            }
+            _ => &["dynamic"],
+        };
+        note_at(reader, path, value, keys, problem.to_string());
     }
 }
 
-fn check_url(reader: &mut Reader<'_>, path: &[String], value: &Value, pool: &PostgresConfig) {
-    let Err(error) = pool.builder() else {
-        return;
-    };
-    let place = value.find_ref("url").unwrap_or(value);
-    for problem in error.problems {
-        reader.note(&below(path, "url"), place, problem.to_string());
+/// Notes a problem at the first of `keys` that a source has set, or else at the whole section.
+fn note_at(
+    reader: &mut Reader<'_>,
+    path: &[String],
+    section: &Value,
+    keys: &[&str],
+    message: String,
+) {
+    let set = keys
+        .iter()
+        .find_map(|key| Some((key, section.find_ref(key)?)));
+    match set {
+        Some((key, value)) => {
+            let path = key
+                .split('.')
+                .fold(path.to_vec(), |path, key| below(&path, key));
+            reader.note(&path, value, message);
+        }
+        None => reader.note(path, section, message),
     }
 }
 

@@ -164,6 +164,40 @@ fn five_mistakes_in_three_sources_are_one_error_with_five_places() {
 }
 
 #[test]
+fn what_the_adapters_object_to_is_part_of_the_same_error() {
+    let folder = std::env::temp_dir().join(format!("adapters-object-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let file = folder.join("pools.yaml");
+    let yaml = "services:\n  quotes:\n    postgres:\n      url: 'postgres://u:canary-71@h/db?sslmod=require'\n      \
+                connectTimeoutMs: 0\n    mongodb:\n      uri: 'mongodb://u:canary-71@h/?maxIdleTimeMS=5'\n      \
+                max_connections: 300\n      ceiling: 200\n";
+    std::fs::write(&file, yaml).unwrap();
+    let sources = toml("[defaults.mongodb]\ndatabase = 'not a name'")
+        .file(&file)
+        .variables(
+            "POOLS_",
+            [
+                ("POOLS_SERVICES__QUOTES__POSTGRES__MAX_CONNECTING", "0"),
+                ("POOLS_SERVICES__QUOTES__MONGODB__ACQUIRE_TIMEOUT_MS", "0"),
+            ],
+        );
+    let file = format!("in file {}", file.display());
+    check(
+        sources,
+        &[
+            "`defaults.mongodb.database` in the test: database `not a name`: the name has one",
+            &format!("`services.quotes.postgres.url` {file}: url: unknown parameter `sslmod`"),
+            &format!("`services.quotes.postgres.connectTimeoutMs` {file}: connect_timeout is zero"),
+            &format!("`services.quotes.mongodb.max_connections` {file}: max 300 is above ceiling"),
+            &format!("`services.quotes.mongodb.uri` {file}: the URI says maxIdleTimeMS=5"),
+            "`POOLS_SERVICES__QUOTES__POSTGRES__MAX_CONNECTING` in the environment: max_connecting",
+            "`POOLS_SERVICES__QUOTES__MONGODB__ACQUIRE_TIMEOUT_MS` in the environment: acquire",
+        ],
+    );
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
+#[test]
 fn contradictions_are_found_where_they_stand() {
     check(
         toml(
@@ -172,13 +206,13 @@ fn contradictions_are_found_where_they_stand() {
             url = "postgres://app@localhost/a"
             dynamic = { minSize = 9, maxSize = 4, scaleUpIncrement = 0 }
             [services.b.mongodb]
-            uri = "mongodb://localhost"
+            uri = "mongodb://localhost/b"
             min_connections = 30
             "#,
         ),
         &[
-            "`services.a.postgres.dynamic` in the test: minSize 9 and maxSize 4",
-            "`services.a.postgres.dynamic` in the test: scaleUpIncrement is 0",
+            "`services.a.postgres.dynamic.maxSize` in the test: minSize 9 and maxSize 4",
+            "`services.a.postgres.dynamic.scaleUpIncrement` in the test: scaleUpIncrement is 0",
             "`services.b.mongodb.min_connections` in the test: min 30 is above max 10",
         ],
     );
