@@ -64,6 +64,8 @@ mod acquire;
 pub mod bb8;
 mod builder;
 mod clock;
+mod control;
+mod distributions;
 mod drain;
 mod engine;
 mod error;
@@ -83,6 +85,8 @@ mod warmup;
 
 pub use crate::builder::{ControlledDelay, Liveness, PoolBuilder};
 pub use crate::clock::TimeSource;
+pub use crate::control::PoolControl;
+pub use crate::distributions::{Buckets, Histograms, Quantiles};
 pub use crate::drain::DrainReport;
 pub use crate::engine::{CloseReason, PoolCounts};
 pub use crate::error::{
@@ -96,7 +100,9 @@ pub use crate::guard::PooledConnection;
 pub use crate::hooks::ConnectionInfo;
 pub use crate::limits::{InvalidLimits, Limits};
 pub use crate::manager::{ConnectFault, ConnectionManager, ReleaseCheck};
-pub use crate::metrics::{ClosedCounters, Histograms, PoolCounters, PoolMetrics, Quantiles};
+pub use crate::metrics::{
+    ClosedCounters, PoolCounters, PoolMetrics, PoolSnapshot, PoolState, ResizeCounters,
+};
 pub use crate::pool::Pool;
 pub use crate::sizing::{DynamicPoolConfig, DynamicSizing};
 pub use crate::warmup::WarmupReport;

@@ -95,6 +95,15 @@ pub trait ConnectionManager: Send + Sync + 'static {
     fn classify(&self, _error: &Self::Error) -> ConnectFault {
         ConnectFault::Transient
     }
+
+    /// The backend's short code for a failed [`connect`](Self::connect), such as an SQLSTATE, under
+    /// which the failure is counted. It becomes the value of a metric's label: one of a few dozen,
+    /// and never a secret.
+    ///
+    /// Defaults to none.
+    fn error_code(&self, _error: &Self::Error) -> Option<String> {
+        None
+    }
 }
 
 /// The state of a connection that comes back.

@@ -1,14 +1,15 @@
 //! What a pool tells of itself.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
-use hdrhistogram::Histogram;
 use serde::Serialize;
 
 use crate::clock::between;
-use crate::engine::{CloseReason, PoolCounts, Tally};
-use crate::{ConnectionManager, Pool};
+use crate::distributions::to_millis;
+use crate::engine::{CloseReason, Gate, PoolCounts};
+use crate::{ConnectionManager, Histograms, Pool, Quantiles};
 
 /// A pool's numbers at one moment, all read under one lock, so that they add up:
 /// `total = active + idle + connecting + closing`.
@@ -52,8 +53,23 @@ pub struct PoolMetrics {
     pub max: u32,
     /// How many connections are kept warm: the sizing policy's target, or the minimum.
     pub target: u32,
+    /// How far the pool may grow at this moment: the maximum, or less while the server has said that
+    /// it has no room for more.
+    pub ceiling: u32,
+    /// Whether the pool lends.
+    pub state: PoolState,
     /// Whether a warm-up has succeeded and the pool is not closed.
     pub ready: bool,
+    /// For how long the oldest caller in the queue has waited, in milliseconds; zero without one.
+    pub oldest_wait: f64,
+    /// Connections in use × time since the pool was built, in milliseconds. The increase of this
+    /// over the increase of [`open_time`](Self::open_time) is the utilisation.
+    pub in_use_time: f64,
+    /// Connections that existed × time since the pool was built, in milliseconds.
+    pub open_time: f64,
+    /// Failed connects by the code that the backend gave, such as an SQLSTATE; those without one
+    /// are under `other`, and so is what comes after the first 32 codes.
+    pub connect_failure_codes: BTreeMap<String, u64>,
     /// Counts since the pool was built.
     pub counters: PoolCounters,
     /// How long callers waited in line. Those that did not wait count as zero.
@@ -62,6 +78,41 @@ pub struct PoolMetrics {
     pub hold: Quantiles,
     /// How long successful connects took.
     pub connect: Quantiles,
+}
+
+/// Whether a pool lends connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum PoolState {
+    /// It was closed and lends nothing any more.
+    Closed,
+    /// It lends.
+    Open,
+    /// It lends nothing until it is resumed.
+    Paused,
+}
+
+impl PoolState {
+    /// The name that metrics and reports use.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Open => "open",
+            Self::Paused => "paused",
+        }
+    }
+}
+
+impl From<Gate> for PoolState {
+    fn from(gate: Gate) -> Self {
+        match gate {
+            Gate::Closed => Self::Closed,
+            Gate::Open => Self::Open,
+            Gate::Paused => Self::Paused,
+        }
+    }
 }
 
 /// Counts since the pool was built.
@@ -105,12 +156,29 @@ pub struct PoolCounters {
     pub leaks_suspected: u64,
     /// Moves when other limits come into force.
     pub resizes: u64,
+    /// Limits and targets that moved, by direction.
+    pub resized: ResizeCounters,
     /// Moves when a listener fails or panics.
     pub listener_failures: u64,
     /// Moves by the number of events that a slow listener missed.
     pub listener_missed: u64,
     /// The most connections that existed at once.
     pub peak_total: u32,
+}
+
+/// Changes of a pool's size, by what changed and in which direction.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct ResizeCounters {
+    /// A higher maximum, or with the same maximum a higher minimum, came into force.
+    pub limits_up: u64,
+    /// A lower one did.
+    pub limits_down: u64,
+    /// More connections are to be kept warm, by a sizing policy or by `set_target`.
+    pub target_up: u64,
+    /// Fewer are.
+    pub target_down: u64,
 }
 
 /// Closed connections by reason.
@@ -136,6 +204,21 @@ pub struct ClosedCounters {
 }
 
 impl ClosedCounters {
+    /// The count of one reason.
+    #[must_use]
+    pub const fn by(&self, reason: CloseReason) -> u64 {
+        match reason {
+            CloseReason::Broken => self.broken,
+            CloseReason::Closed => self.closed,
+            CloseReason::Evicted => self.evicted,
+            CloseReason::Idle => self.idle,
+            CloseReason::Invalid => self.invalid,
+            CloseReason::Lifetime => self.lifetime,
+            CloseReason::Refused => self.refused,
+            CloseReason::Surplus => self.surplus,
+        }
+    }
+
     const fn of(closed: &[u64; CloseReason::ALL.len()]) -> Self {
         Self {
             broken: closed[CloseReason::Broken as usize],
@@ -166,116 +249,35 @@ impl ClosedCounters {
     }
 }
 
-/// A distribution of times, in milliseconds, to two significant digits.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
-#[non_exhaustive]
-pub struct Quantiles {
-    /// How many times were recorded.
-    pub count: u64,
-    /// Half of them were at most this.
-    pub p50: f64,
-    /// Nine of ten were at most this.
-    pub p90: f64,
-    /// Ninety-nine of a hundred were at most this.
-    pub p99: f64,
-    /// None was longer.
-    pub max: f64,
-}
-
-impl Quantiles {
-    fn of(histogram: &Histogram<u64>) -> Self {
-        let millis = |quantile| to_millis(histogram.value_at_quantile(quantile));
-        Self {
-            count: histogram.len(),
-            p50: millis(0.5),
-            p90: millis(0.9),
-            p99: millis(0.99),
-            max: to_millis(histogram.max()),
-        }
-    }
-}
-
+/// Connections × time in nanoseconds, as milliseconds.
 #[allow(
     clippy::cast_precision_loss,
-    reason = "a display value of two significant digits"
+    reason = "exact to the millisecond for 285,000 connection years"
 )]
-fn to_millis(nanos: u64) -> f64 {
+fn integral_millis(nanos: u128) -> f64 {
     nanos as f64 / 1e6
 }
 
-/// The distributions behind [`PoolMetrics`], to be kept and compared.
-///
-/// # Example
-///
-/// ```no_run
-/// # fn show<M: pool_core::ConnectionManager>(pool: &pool_core::Pool<M>) {
-/// let before = pool.histograms();
-/// // ... a second later
-/// let last_second = pool.histograms().since(&before);
-/// println!("p99 of the last second: {:?} ms", last_second.wait().p99);
-/// # }
-/// ```
+/// A pool's numbers with the distributions behind them, read under one lock.
 #[derive(Clone, Debug)]
-pub struct Histograms {
-    wait: Histogram<u64>,
-    hold: Histogram<u64>,
-    connect: Histogram<u64>,
-}
-
-impl Histograms {
-    fn of(tally: &Tally) -> Self {
-        Self {
-            wait: tally.wait.clone(),
-            hold: tally.hold.clone(),
-            connect: tally.connect.clone(),
-        }
-    }
-
-    /// The way that does not wait only counts; its zeros are added here.
-    fn with_immediate(mut self, immediate: u64) -> Self {
-        self.wait.saturating_record_n(0, immediate);
-        self
-    }
-
-    /// How long callers waited in line. Those that did not wait count as zero.
-    #[must_use]
-    pub fn wait(&self) -> Quantiles {
-        Quantiles::of(&self.wait)
-    }
-
-    /// How long connections were held.
-    #[must_use]
-    pub fn hold(&self) -> Quantiles {
-        Quantiles::of(&self.hold)
-    }
-
-    /// How long successful connects took.
-    #[must_use]
-    pub fn connect(&self) -> Quantiles {
-        Quantiles::of(&self.connect)
-    }
-
-    /// What has been recorded since `earlier`, a reading of the same pool.
-    #[must_use]
-    pub fn since(mut self, earlier: &Self) -> Self {
-        let pairs = [
-            (&mut self.wait, &earlier.wait),
-            (&mut self.hold, &earlier.hold),
-            (&mut self.connect, &earlier.connect),
-        ];
-        for (now, then) in pairs {
-            // Fails only when `earlier` is not earlier; then the later reading stands.
-            let _ = now.subtract(then);
-        }
-        self
-    }
+#[non_exhaustive]
+pub struct PoolSnapshot {
+    /// The numbers.
+    pub metrics: PoolMetrics,
+    /// The distributions whose quantiles `metrics` holds.
+    pub histograms: Histograms,
 }
 
 impl<M: ConnectionManager> Pool<M> {
     /// The pool's numbers at this moment.
     #[must_use]
     pub fn pool_metrics(&self) -> PoolMetrics {
+        self.snapshot().metrics
+    }
+
+    /// The pool's numbers and distributions at this moment, read under one lock.
+    #[must_use]
+    pub fn snapshot(&self) -> PoolSnapshot {
         let now = self.shared.now();
         let clock = SystemTime::now();
         let listeners = self.shared.events.counters();
@@ -322,7 +324,16 @@ impl<M: ConnectionManager> Pool<M> {
             min,
             max,
             target: state.floor(),
-            ready: state.warmed && state.gate != crate::engine::Gate::Closed,
+            ceiling: state.ceiling,
+            state: state.gate.into(),
+            oldest_wait: state
+                .waiters
+                .front()
+                .map_or(0.0, |place| to_millis(now.saturating_sub(place.since))),
+            in_use_time: integral_millis(state.use_integral(now)),
+            open_time: integral_millis(tally.size_integral(now, total)),
+            connect_failure_codes: tally.connect_failure_codes.clone(),
+            ready: state.warmed && state.gate != Gate::Closed,
             counters: PoolCounters {
                 acquired: tally.immediate + tally.queued,
                 acquired_immediately: tally.immediate,
@@ -342,6 +353,7 @@ impl<M: ConnectionManager> Pool<M> {
                 failed_fast: tally.failed_fast,
                 leaks_suspected: tally.leaks,
                 resizes: tally.resizes,
+                resized: tally.resized,
                 listener_failures: listeners.failures.load(Ordering::Relaxed),
                 listener_missed: listeners.missed.load(Ordering::Relaxed),
                 peak_total: tally.peak_total,
@@ -356,7 +368,10 @@ impl<M: ConnectionManager> Pool<M> {
         metrics.wait = histograms.wait();
         metrics.hold = histograms.hold();
         metrics.connect = histograms.connect();
-        metrics
+        PoolSnapshot {
+            metrics,
+            histograms,
+        }
     }
 
     /// The distributions of wait, hold and connect time at this moment.

@@ -46,11 +46,10 @@ async fn connect<M: ConnectionManager>(mut connecting: Connecting<M>) {
     let began = shared.now();
     let id = connecting.order.as_ref().map_or(0, |order| order.id);
     let attempt = async {
-        let mut connection = shared.manager.connect().await.map_err(|error| {
-            (
-                shared.manager.classify(&error),
-                Arc::new(error) as SharedError,
-            )
+        let mut connection = shared.manager.connect().await.map_err(|error| Failed {
+            fault: shared.manager.classify(&error),
+            code: shared.manager.error_code(&error),
+            error: Arc::new(error),
         })?;
         if let Some(hook) = &shared.hooks.after_connect {
             let info = crate::hooks::ConnectionInfo {
@@ -60,20 +59,37 @@ async fn connect<M: ConnectionManager>(mut connecting: Connecting<M>) {
             };
             hook(&mut connection, info)
                 .await
-                .map_err(|error| (ConnectFault::Transient, error))?;
+                .map_err(|error| Failed::passing("hook", error))?;
         }
         Ok(connection)
     };
     let outcome = match bounded("connect", shared.settings.connect_timeout, attempt).await {
         Ok(outcome) => outcome,
-        Err(failed) => Err((ConnectFault::Transient, Arc::new(failed) as SharedError)),
+        Err(failed) => Err(Failed::passing(failed.code(), Arc::new(failed))),
     };
     match outcome {
         Ok(connection) => {
             let took = shared.now().saturating_sub(began);
             connecting.landed(connection, took);
         }
-        Err((fault, error)) => connecting.failed(fault, error),
+        Err(failed) => connecting.failed(failed),
+    }
+}
+
+/// An attempt to connect that came to nothing.
+struct Failed {
+    fault: ConnectFault,
+    code: Option<String>,
+    error: SharedError,
+}
+
+impl Failed {
+    fn passing(code: &str, error: SharedError) -> Self {
+        Self {
+            fault: ConnectFault::Transient,
+            code: Some(code.to_owned()),
+            error,
+        }
     }
 }
 
@@ -144,6 +160,15 @@ enum Unfinished {
     TimedOut { step: &'static str, after: Duration },
 }
 
+impl Unfinished {
+    const fn code(&self) -> &'static str {
+        match self {
+            Self::Panicked { .. } => "panic",
+            Self::TimedOut { .. } => "timeout",
+        }
+    }
+}
+
 /// Runs a manager's future under a deadline and behind a wall against panics.
 async fn bounded<T>(
     step: &'static str,
@@ -183,10 +208,11 @@ impl<M: ConnectionManager> Connecting<M> {
         }
     }
 
-    fn failed(&mut self, fault: ConnectFault, error: SharedError) {
+    fn failed(&mut self, failed: Failed) {
+        let Failed { fault, code, error } = failed;
         // What it says is read here, outside the lock and while the order is still kept: the code
         // is the driver's.
-        let mut failure = ConnectFailure::new(error, 0, fault);
+        let mut failure = ConnectFailure::new(error, 0, fault).with_code(code);
         if let Some(order) = self.order.take() {
             self.shared.step(|state, now, fx| {
                 failure.at = now;
@@ -200,10 +226,8 @@ impl<M: ConnectionManager> Drop for Connecting<M> {
     fn drop(&mut self) {
         if self.order.is_some() {
             self.shared.abandon();
-            self.failed(
-                ConnectFault::Transient,
-                Arc::new(Abandoned { step: "connect" }),
-            );
+            let error = Arc::new(Abandoned { step: "connect" });
+            self.failed(Failed::passing("abandoned", error));
         }
     }
 }

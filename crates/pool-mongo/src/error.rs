@@ -251,6 +251,25 @@ impl MongoConnectError {
             },
         }
     }
+
+    /// What this is counted under: the reason's name, or the code of the server's answer.
+    #[must_use]
+    pub fn code(&self) -> String {
+        let name = match &self.inner.problem {
+            ConnectProblem::Authentication { .. } => "authentication",
+            ConnectProblem::NoAnswer { .. } => "timeout",
+            ConnectProblem::Tls => "tls",
+            ConnectProblem::Unauthorized => "unauthorized",
+            ConnectProblem::UnknownDatabase { .. } => "unknown_database",
+            ConnectProblem::Other => match self.inner.driver.as_ref().map(|error| &*error.kind) {
+                Some(ErrorKind::Command(answer)) => return answer.code.to_string(),
+                Some(ErrorKind::ServerSelection { .. }) => "server_selection",
+                Some(ErrorKind::Io(_)) => "io",
+                _ => "driver",
+            },
+        };
+        name.to_owned()
+    }
 }
 
 impl fmt::Display for MongoConnectError {

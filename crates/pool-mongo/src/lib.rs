@@ -185,6 +185,7 @@
 mod backend;
 mod builder;
 mod config;
+mod control;
 mod drain;
 mod error;
 mod guard;

@@ -85,4 +85,8 @@ impl ConnectionManager for LeaseManager {
     fn classify(&self, error: &MongoConnectError) -> ConnectFault {
         error.fault()
     }
+
+    fn error_code(&self, error: &MongoConnectError) -> Option<String> {
+        Some(error.code())
+    }
 }

@@ -194,6 +194,7 @@ mod builder;
 mod cancel;
 mod clean;
 mod config;
+mod control;
 mod copy;
 mod credentials;
 mod error;

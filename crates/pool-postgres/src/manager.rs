@@ -268,6 +268,17 @@ impl ConnectionManager for PostgresManager {
             ConnectCause::TimedOut(_) => ConnectFault::Transient,
         }
     }
+
+    fn error_code(&self, error: &PostgresConnectError) -> Option<String> {
+        let code = match &error.cause {
+            ConnectCause::Sqlx(error) => sqlstate::code(error),
+            ConnectCause::Other(error) => error
+                .downcast_ref::<sqlx::Error>()
+                .map_or("hook", sqlstate::code),
+            ConnectCause::TimedOut(_) => "timeout",
+        };
+        Some(code.to_owned())
+    }
 }
 
 pub(crate) fn failure(

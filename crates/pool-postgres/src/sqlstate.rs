@@ -2,8 +2,11 @@
 //!
 //! Source: "Appendix A. PostgreSQL Error Codes" of the PostgreSQL documentation.
 
+use std::io::ErrorKind;
+
 use pool_core::ConnectFault;
 use sqlx::Error;
+use sqlx::postgres::PgDatabaseError;
 
 /// The connection, or its server, is going away: class 08, `admin_shutdown`, `crash_shutdown`,
 /// `cannot_connect_now`, `database_dropped`, `idle_session_timeout`.
@@ -62,10 +65,29 @@ pub(crate) fn classify(error: &Error) -> ConnectFault {
         },
         Error::Configuration(_) | Error::Tls(_) | Error::Protocol(_) => ConnectFault::Permanent,
         // rustls hands a certificate that it does not trust over as invalid data.
-        Error::Io(error) if error.kind() == std::io::ErrorKind::InvalidData => {
-            ConnectFault::Permanent
-        }
+        Error::Io(error) if error.kind() == ErrorKind::InvalidData => ConnectFault::Permanent,
         _ => ConnectFault::Transient,
+    }
+}
+
+/// What a failed attempt to connect is counted under: the SQLSTATE, or what went wrong below it.
+pub(crate) fn code(error: &Error) -> &str {
+    match error {
+        Error::Database(error) => match error.try_downcast_ref::<PgDatabaseError>() {
+            Some(error) => error.code(),
+            None => "database",
+        },
+        Error::Io(error) => match error.kind() {
+            ErrorKind::ConnectionRefused => "connection_refused",
+            ErrorKind::ConnectionReset => "connection_reset",
+            ErrorKind::InvalidData => "tls",
+            ErrorKind::TimedOut => "timeout",
+            _ => "io",
+        },
+        Error::Tls(_) => "tls",
+        Error::Configuration(_) => "configuration",
+        Error::Protocol(_) => "protocol",
+        _ => "driver",
     }
 }
 

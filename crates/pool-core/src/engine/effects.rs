@@ -132,6 +132,8 @@ pub(crate) struct ConnectFailure {
     pub(crate) fault: crate::ConnectFault,
     /// What the error says, read before the lock is taken.
     pub(crate) text: String,
+    /// The backend's code for it.
+    pub(crate) code: Option<String>,
 }
 
 impl ConnectFailure {
@@ -146,7 +148,12 @@ impl ConnectFailure {
             at,
             fault,
             text,
+            code: None,
         }
+    }
+
+    pub(crate) fn with_code(self, code: Option<String>) -> Self {
+        Self { code, ..self }
     }
 }
 

@@ -328,7 +328,7 @@ impl<C> State<C> {
     ) {
         self.connecting -= 1;
         self.forget(order.row, now);
-        self.tally.connect_failures += 1;
+        self.tally.connect_failed(failure.code.as_deref());
         let failure = Arc::new(failure);
         self.tally.failed(now, failure.text.clone());
         fx.events.push(PoolEvent::ConnectFailed {

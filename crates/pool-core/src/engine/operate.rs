@@ -1,5 +1,7 @@
 //! What an operator or a sizing policy does to a pool that runs.
 
+use std::cmp::Ordering;
+
 use super::{CloseReason, Effects, Gate, Refusal, State};
 use crate::clock::{NEVER, Nanos};
 use crate::{Limits, PoolEvent};
@@ -15,6 +17,12 @@ impl<C> State<C> {
             from: self.limits,
             to: limits,
         });
+        let size = |limits: Limits| (limits.max(), limits.min());
+        if size(limits) > size(self.limits) {
+            self.tally.resized.limits_up += 1;
+        } else {
+            self.tally.resized.limits_down += 1;
+        }
         self.limits = limits;
         self.ceiling = limits.max();
         self.saturated_until = None;
@@ -39,7 +47,13 @@ impl<C> State<C> {
 
     /// Sets how many connections are kept warm between the limits; `None` means the minimum.
     pub(crate) fn set_target(&mut self, target: Option<u32>, now: Nanos, fx: &mut Effects<C>) {
+        let before = self.wanted();
         self.target = target;
+        match self.wanted().cmp(&before) {
+            Ordering::Greater => self.tally.resized.target_up += 1,
+            Ordering::Less => self.tally.resized.target_down += 1,
+            Ordering::Equal => {}
+        }
         self.grow(now, fx);
         fx.kick = true;
     }

@@ -1,9 +1,18 @@
 //! Counters and histograms, kept under the pool's lock.
 
+use std::collections::BTreeMap;
+
 use hdrhistogram::Histogram;
 
 use super::CloseReason;
 use crate::clock::Nanos;
+use crate::metrics::ResizeCounters;
+
+/// Failure codes that are counted each on its own.
+const CODES: usize = 32;
+
+/// What a failure without a code of its own is counted under.
+const OTHER: &str = "other";
 
 /// Values above this, four hours, are recorded as this.
 const LONGEST: u64 = 4 * 3_600 * 1_000_000_000;
@@ -17,6 +26,7 @@ pub(crate) struct Tally {
     pub(crate) queued: u64,
     pub(crate) opened: u64,
     pub(crate) connect_failures: u64,
+    pub(crate) connect_failure_codes: BTreeMap<String, u64>,
     pub(crate) validation_failures: u64,
     /// Checks that nobody had asked for and that passed.
     pub(crate) own_checks_passed: u64,
@@ -32,6 +42,7 @@ pub(crate) struct Tally {
     pub(crate) failed_fast: u64,
     pub(crate) leaks: u64,
     pub(crate) resizes: u64,
+    pub(crate) resized: ResizeCounters,
     /// Time of all checkouts that have been returned, from hand-out to return.
     pub(crate) held: u128,
     /// Connections × time up to `sized_at`.
@@ -67,6 +78,7 @@ impl Tally {
             queued: 0,
             opened: 0,
             connect_failures: 0,
+            connect_failure_codes: BTreeMap::new(),
             validation_failures: 0,
             own_checks_passed: 0,
             recycle_failures: 0,
@@ -81,6 +93,7 @@ impl Tally {
             failed_fast: 0,
             leaks: 0,
             resizes: 0,
+            resized: ResizeCounters::default(),
             held: 0,
             size_integral: 0,
             sized_at: 0,
@@ -134,6 +147,18 @@ impl Tally {
         self.typical_connect = smooth(self.typical_connect, took);
     }
 
+    pub(crate) fn connect_failed(&mut self, code: Option<&str>) {
+        self.connect_failures += 1;
+        let codes = &mut self.connect_failure_codes;
+        let code = code
+            .filter(|code| codes.len() < CODES || codes.contains_key(*code))
+            .unwrap_or(OTHER);
+        match codes.get_mut(code) {
+            Some(count) => *count += 1,
+            None => drop(codes.insert(code.to_owned(), 1)),
+        }
+    }
+
     pub(crate) fn failed(&mut self, now: Nanos, error: String) {
         self.last_error = Some((now, error));
     }
@@ -184,6 +209,21 @@ mod tests {
             tally.returned(0, 500);
         }
         assert_eq!(tally.typical_hold(), 500);
+    }
+
+    #[test]
+    fn failure_codes_are_counted_and_bounded() {
+        let mut tally = Tally::new();
+        tally.connect_failed(None);
+        for number in 0..100 {
+            tally.connect_failed(Some(&format!("{number:03}")));
+            tally.connect_failed(Some("000"));
+        }
+        let codes = &tally.connect_failure_codes;
+        assert_eq!(codes.len(), CODES);
+        assert_eq!(codes["000"], 101);
+        assert_eq!(codes[OTHER], 1 + 100 - 31);
+        assert_eq!(codes.values().sum::<u64>(), tally.connect_failures);
     }
 
     #[test]

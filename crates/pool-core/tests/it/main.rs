@@ -21,6 +21,7 @@ mod liveness;
 mod metrics;
 mod mobc;
 mod network;
+mod operators;
 mod outage;
 mod pause;
 mod pgxpool;

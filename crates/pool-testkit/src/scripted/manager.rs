@@ -93,6 +93,16 @@ impl ConnectionManager for ScriptedManager {
         drop(connection);
     }
 
+    fn error_code(&self, error: &ScriptedError) -> Option<String> {
+        let code = match error {
+            ScriptedError::Cut => "cut",
+            ScriptedError::Told(ConnectFault::Permanent) => "password",
+            ScriptedError::Told(ConnectFault::Saturated) => "full",
+            ScriptedError::Told(_) => "refused",
+        };
+        Some(code.to_owned())
+    }
+
     fn classify(&self, error: &ScriptedError) -> ConnectFault {
         match error {
             ScriptedError::Told(fault) => *fault,
