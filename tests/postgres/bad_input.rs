@@ -6,6 +6,8 @@ use pool_core::AcquireErrorKind;
 use pool_postgres::{PostgresConfig, PostgresPool};
 use sqlx::postgres::PgConnectOptions;
 
+use crate::server::SOON;
+
 const CANARY: &str = "canary-93";
 
 /// The options of the test server, to be spoilt.
@@ -18,7 +20,7 @@ async fn check(options: PgConnectOptions, wanted: &[&str]) {
     let pool = PostgresPool::from_options(options)
         .name("bad")
         .limits(1, 2)
-        .acquire_timeout(Duration::from_secs(20))
+        .acquire_timeout(3 * SOON)
         .build()
         .unwrap();
     let began = Instant::now();
@@ -27,10 +29,7 @@ async fn check(options: PgConnectOptions, wanted: &[&str]) {
     let warm_up = pool.warmup_pool().await.unwrap_err();
     let query = sqlx::query("select 1").execute(&pool).await.unwrap_err();
     assert!(PostgresPool::acquire_error(&query).is_some());
-    assert!(
-        began.elapsed() < Duration::from_secs(5),
-        "permanent faults fail fast"
-    );
+    assert!(began.elapsed() < SOON, "permanent faults fail fast");
     for text in [
         acquire.to_string(),
         format!("{acquire:?}"),
@@ -99,14 +98,14 @@ async fn a_server_that_refuses_is_tried_until_the_callers_time_is_over() {
     let url = format!("postgres://app:{CANARY}@127.0.0.1:{port}/market");
     let pool = PostgresPool::builder(&url)
         .unwrap()
-        .acquire_timeout(Duration::from_millis(300))
+        .acquire_timeout(Duration::from_secs(1))
         .build()
         .unwrap();
     let began = Instant::now();
     let error = pool.acquire().await.unwrap_err();
     let took = began.elapsed();
     assert!(error.is_timeout(), "{error}");
-    assert!((300..1_000).contains(&took.as_millis()), "{took:?}");
+    assert!(Duration::from_secs(1) <= took && took < SOON, "{took:?}");
     let text = format!("{error} {error:?}");
     assert!(text.contains("Connection refused"), "{text}");
     assert!(
@@ -130,9 +129,8 @@ async fn a_server_that_never_answers_costs_no_more_than_the_connect_timeout() {
         .acquire_timeout(Duration::from_millis(600))
         .build()
         .unwrap();
-    let began = Instant::now();
-    let error = pool.acquire().await.unwrap_err();
-    assert!(began.elapsed() < Duration::from_secs(1));
+    let error = tokio::time::timeout(SOON, pool.acquire()).await;
+    let error = error.expect("nobody waits for an answer").unwrap_err();
     let text = error.to_string();
     assert!(text.contains("no answer within 200.0ms"), "{text}");
     assert!(text.contains(&format!("127.0.0.1:{port}/market")), "{text}");
@@ -145,9 +143,9 @@ async fn an_unknown_host_is_named() {
         .acquire_timeout(Duration::from_secs(1))
         .build()
         .unwrap();
-    let began = Instant::now();
-    let text = pool.acquire().await.unwrap_err().to_string();
-    assert!(began.elapsed() < Duration::from_secs(2));
+    let error = tokio::time::timeout(SOON, pool.acquire()).await;
+    let text = error.expect("the resolver is not waited for");
+    let text = text.unwrap_err().to_string();
     assert!(text.contains("no-such-host.invalid:5432/market"), "{text}");
 }
 

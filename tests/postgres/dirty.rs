@@ -27,12 +27,7 @@ async fn ten_thousand_mixed_rounds_leak_nothing_and_the_counts_equal_the_servers
         return;
     };
     let table: Arc<str> = server.table().await.into();
-    let pool = builder
-        .limits(0, MAX)
-        .max_connecting(MAX)
-        .acquire_timeout(Duration::from_secs(30))
-        .build()
-        .unwrap();
+    let pool = builder.limits(0, MAX).max_connecting(MAX).build().unwrap();
     let rounds = std::env::var("POOL_DIRTY_ROUNDS")
         .map_or(ROUNDS, |rounds| rounds.parse().expect("a number"));
     let round = Round {
@@ -75,7 +70,7 @@ async fn ten_thousand_mixed_rounds_leak_nothing_and_the_counts_equal_the_servers
     server.settles_at(pool.counts().total).await;
     assert_eq!(server.in_transaction().await, 0);
     assert_eq!(server.running().await, 0);
-    assert_eq!(server.beside().await, 0, "nothing is left to cancel");
+    server.settles_without_any_beside().await; // nothing is left to cancel
     let metrics = pool.pool_metrics();
     assert_eq!(metrics.errors, 0, "{metrics:?}");
     assert!(metrics.counters.recycled >= rounds / 4, "{metrics:?}");
@@ -185,15 +180,9 @@ async fn cut<T>(work: impl Future<Output = T>, moment: impl Future<Output = ()>)
 /// Looks at the server until the rounds are over.
 async fn watch(mut server: Server, done: Arc<AtomicBool>) -> Server {
     while !done.load(Ordering::Relaxed) {
-        let own = server.connections().await;
-        assert!(own <= MAX, "{own} connections with a maximum of {MAX}");
-        // One at a time cancels; the server may need a moment to see the one before it off.
-        let mut looks = 0;
-        while server.beside().await > 1 {
-            looks += 1;
-            assert!(looks < 200, "several connections cancel at once");
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        server.has_at_most(MAX).await;
+        let at_once = server.beside_at_once().await;
+        assert_eq!(at_once, 0, "several connections cancel at once");
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
     server

@@ -73,7 +73,7 @@ async fn a_subscription_tells_the_whole_story() {
     pool.set_limits(0, 1).unwrap();
     let mut told = Vec::new();
     loop {
-        match tokio::time::timeout(Duration::from_secs(2), events.next())
+        match tokio::time::timeout(server::SOON, events.next())
             .await
             .unwrap()
             .unwrap()

@@ -1,6 +1,6 @@
 //! A network that swallows, resets and delays.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use pool_core::Liveness;
 use pool_postgres::{PostgresPool, PostgresPoolBuilder};
@@ -16,8 +16,8 @@ async fn behind_a_proxy(test: &str) -> Option<(PostgresPoolBuilder, FaultProxy, 
     let (options, proxy) = server::behind_a_proxy().await?;
     let builder = PostgresPool::from_options(options)
         .name(server.name())
-        .acquire_timeout(Duration::from_secs(10))
-        .connect_timeout(Duration::from_secs(1))
+        .acquire_timeout(server::SOON)
+        .connect_timeout(server::SOON)
         .validate_timeout(SHORT)
         .recycle_timeout(SHORT)
         .close_timeout(SHORT);
@@ -40,13 +40,7 @@ async fn a_silent_socket_on_release_loses_no_capacity() {
     }
     drop(held);
     proxy.set(Fault::Pass).await;
-    let began = Instant::now();
     let again = [pool.acquire().await.unwrap(), pool.acquire().await.unwrap()];
-    assert!(
-        began.elapsed() < Duration::from_secs(3),
-        "{:?}",
-        began.elapsed()
-    );
     drop(again);
     server::until("both places are there", || pool.counts().idle == 2).await;
     assert_eq!(pool.pool_metrics().counters.recycle_failures, 2);
@@ -87,12 +81,13 @@ async fn sqlx_alone_loses_its_place_to_a_silent_socket() {
     };
     let pool = PgPoolOptions::new()
         .max_connections(1)
-        .acquire_timeout(Duration::from_secs(3))
+        .acquire_timeout(Duration::from_secs(2))
         .connect_lazy_with(options);
     let connection = pool.acquire().await.unwrap();
     proxy.set(Fault::Blackhole).await;
     drop(connection);
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    // Meanwhile the ping that sqlx sends at a release is swallowed.
+    pool.acquire().await.expect_err("nothing passes");
     proxy.set(Fault::Pass).await;
     let acquired = pool.acquire().await;
     assert!(

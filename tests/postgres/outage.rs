@@ -20,9 +20,10 @@ async fn a_frozen_server_lets_no_acquire_exceed_its_time() {
         .name("frozen")
         .limits(2, 4)
         .acquire_timeout(PATIENCE)
-        .connect_timeout(Duration::from_secs(1))
-        .validate_timeout(Duration::from_secs(1))
-        .close_timeout(Duration::from_secs(1))
+        // Longer than a caller has: what waits for the server is not the caller.
+        .connect_timeout(Duration::from_secs(3))
+        .validate_timeout(Duration::from_secs(3))
+        .close_timeout(Duration::from_secs(3))
         .liveness(Liveness::Always)
         .build()
         .unwrap();
@@ -34,7 +35,7 @@ async fn a_frozen_server_lets_no_acquire_exceed_its_time() {
     .await;
     let frozen = Instant::now();
     let mut refused = 0;
-    while frozen.elapsed() < Duration::from_secs(4) {
+    while frozen.elapsed() < Duration::from_secs(10) {
         let tries: Vec<_> = (0..8)
             .map(|_| {
                 let pool = pool.clone();
@@ -55,7 +56,7 @@ async fn a_frozen_server_lets_no_acquire_exceed_its_time() {
             let error = outcome.expect_err("a frozen server proves nothing");
             assert!(error.is_timeout(), "{error}");
             assert!(
-                took < timer + Duration::from_millis(200),
+                took < timer + Duration::from_secs(1),
                 "{took:?}, and a timer {timer:?}: {error}"
             );
             refused += 1;
@@ -69,11 +70,7 @@ async fn a_frozen_server_lets_no_acquire_exceed_its_time() {
     .await;
     let thawed = Instant::now();
     while pool.acquire().await.is_err() {
-        assert!(
-            thawed.elapsed() < Duration::from_secs(5),
-            "{:?}",
-            pool.counts()
-        );
+        assert!(thawed.elapsed() < server::SOON, "{:?}", pool.counts());
     }
     server::until("all is idle", || {
         pool.counts().active + pool.counts().closing == 0
@@ -91,7 +88,7 @@ async fn after_a_kill_the_first_success_comes_within_a_second_of_the_restart() {
         .unwrap()
         .name("killed")
         .limits(2, 4)
-        .acquire_timeout(Duration::from_secs(20))
+        .acquire_timeout(server::SOON)
         .build()
         .unwrap();
     pool.warmup_pool().await.unwrap();
@@ -128,14 +125,19 @@ async fn after_a_kill_the_first_success_comes_within_a_second_of_the_restart() {
     })
     .await;
     let accepting = Instant::now();
+    // Beside the callers a connection without a pool, which is as late as the machine is busy.
+    own_server::execute(&own, "select 1").await;
+    let alone = accepting.elapsed();
+    let mut first = None;
     for caller in callers {
-        let success = caller.await.unwrap();
-        let after = success.saturating_duration_since(accepting);
-        assert!(
-            after < Duration::from_secs(1),
-            "{after:?} after the restart"
-        );
+        let after = caller.await.unwrap().saturating_duration_since(accepting);
+        first = Some(first.map_or(after, |first: Duration| first.min(after)));
     }
+    let first = first.expect("there are callers");
+    assert!(
+        first < alone + Duration::from_secs(1),
+        "{first:?} after the restart, and {alone:?} without a pool"
+    );
     server::until("all is idle", || pool.counts().active == 0).await;
     no_capacity_is_lost(&own, &pool).await;
 }

@@ -1,5 +1,6 @@
 //! The server's own view, and what each suite starts with.
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -8,8 +9,8 @@ use pool_testkit::FaultProxy;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection as _, PgConnection};
 
-/// How long the server may take to show what the pool has done.
-pub(crate) const SOON: Duration = Duration::from_secs(5);
+/// How long a busy machine may take to show what the pool has done.
+pub(crate) const SOON: Duration = Duration::from_secs(30);
 
 /// A connection beside the pool that asks the server what it sees.
 pub(crate) struct Server {
@@ -31,8 +32,14 @@ pub(crate) async fn pool(test: &str) -> Option<(PostgresPoolBuilder, Server)> {
         witness,
         name: name.clone(),
     };
+    // On a busy machine the pool must not give a step up that a test counts on.
     Some((
-        builder.name(name).acquire_timeout(Duration::from_secs(10)),
+        builder
+            .name(name)
+            .acquire_timeout(SOON)
+            .connect_timeout(SOON)
+            .validate_timeout(SOON)
+            .recycle_timeout(SOON),
         server,
     ))
 }
@@ -76,9 +83,50 @@ impl Server {
         self.count("state = 'active'").await
     }
 
-    /// How many connections the pool has open beside its own, to cancel statements.
-    pub(crate) async fn beside(&mut self) -> u32 {
-        let sql = "select count(*) from pg_stat_activity where application_name = $1 || ' cancel'";
+    /// Asserts that the pool has at most `max` connections.
+    ///
+    /// The server lists a backend for a moment after its client has gone, and until then another
+    /// one may have come. So a list that is too long may only consist of backends that are about to
+    /// go: of those on it, at most `max` stay.
+    #[track_caller]
+    pub(crate) fn has_at_most(&mut self, max: u32) -> impl Future<Output = ()> {
+        let caller = std::panic::Location::caller();
+        async move {
+            let sql = "select pid, backend_start::text from pg_stat_activity \
+                       where application_name = $1";
+            let deadline = Instant::now() + SOON;
+            let mut staying: Option<HashSet<(i32, String)>> = None;
+            loop {
+                let seen = sqlx::query_as(sql).bind(&self.name);
+                let seen = seen.fetch_all(&mut self.witness).await;
+                let seen: HashSet<_> =
+                    HashSet::from_iter(seen.expect("the witness can always ask"));
+                let listed = staying.get_or_insert_with(|| seen.clone());
+                listed.retain(|backend| seen.contains(backend));
+                let stay = listed.len();
+                if stay <= max as usize {
+                    return;
+                }
+                assert!(
+                    Instant::now() < deadline,
+                    "{caller}: {stay} connections with a maximum of {max}"
+                );
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        }
+    }
+
+    /// How many connections that the pool has opened beside its own, to cancel statements, have
+    /// worked after a younger one was opened.
+    ///
+    /// One at a time is open, but the server may list several: those before it have been closed
+    /// and are about to go. What they did, they did before it came.
+    pub(crate) async fn beside_at_once(&mut self) -> u32 {
+        let sql = "select count(*) from pg_stat_activity one \
+                   join pg_stat_activity younger using (application_name) \
+                   where application_name = $1 || ' cancel' \
+                   and one.backend_start < younger.backend_start \
+                   and one.state_change > younger.backend_start";
         let count: i64 = sqlx::query_scalar(sql)
             .bind(&self.name)
             .fetch_one(&mut self.witness)
@@ -88,11 +136,16 @@ impl Server {
     }
 
     async fn count(&mut self, condition: &str) -> u32 {
+        let name = self.name.clone();
+        self.count_named(&name, condition).await
+    }
+
+    async fn count_named(&mut self, name: &str, condition: &str) -> u32 {
         let sql = format!(
             "select count(*) from pg_stat_activity where application_name = $1 and {condition}"
         );
         let count: i64 = sqlx::query_scalar(sqlx::AssertSqlSafe(sql))
-            .bind(&self.name)
+            .bind(name)
             .fetch_one(&mut self.witness)
             .await
             .expect("the witness can always ask");
@@ -102,11 +155,23 @@ impl Server {
     /// Waits until the server has exactly this many connections of the pool.
     #[track_caller]
     pub(crate) fn settles_at(&mut self, wanted: u32) -> impl Future<Output = ()> {
+        self.settles("", wanted)
+    }
+
+    /// Waits until the server has none of those that the pool opens to cancel statements.
+    #[track_caller]
+    pub(crate) fn settles_without_any_beside(&mut self) -> impl Future<Output = ()> {
+        self.settles(" cancel", 0)
+    }
+
+    #[track_caller]
+    fn settles(&mut self, suffix: &'static str, wanted: u32) -> impl Future<Output = ()> {
         let caller = std::panic::Location::caller();
+        let name = format!("{}{suffix}", self.name);
         async move {
             let deadline = Instant::now() + SOON;
             loop {
-                let seen = self.connections().await;
+                let seen = self.count_named(&name, "true").await;
                 if seen == wanted {
                     return;
                 }
