@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use mongodb::bson::{Document, doc};
 
-use crate::support::{Site, eventually, in_use, open};
+use crate::support::{Site, eventually, in_use};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn cancelled_operations_leave_neither_leases_nor_sockets_behind() {
@@ -45,7 +45,7 @@ async fn cancelled_operations_leave_neither_leases_nor_sockets_behind() {
         pool.counts().active == 0 && pool.counts().waiting == 0 && in_use(&pool) == 0
     })
     .await;
-    assert_eq!(open(&pool), site.server_sockets().await);
+    site.agrees_with(&pool).await;
     let lease = pool.acquire().await.unwrap();
     let rows = lease.collection::<Document>("rows");
     assert_eq!(rows.count_documents(doc! {}).await.unwrap(), 200);

@@ -7,8 +7,9 @@ use std::time::Duration;
 use mongodb::bson::doc;
 use pool_core::{EventHandlers, PoolEvent};
 use pool_mongo::MongoPool;
+use pool_testkit::Fault;
 
-use crate::support::{Site, eventually};
+use crate::support::{Site, behind_a_proxy, eventually};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn listeners_hear_the_life_of_leases() {
@@ -89,4 +90,37 @@ async fn a_lease_held_for_long_is_reported_with_its_line() {
     let leak = leak.await.expect("the leak is reported");
     assert!(leak.caller.file().ends_with("events.rs"), "{}", leak.caller);
     assert_eq!(pool.pool_metrics().counters.leaks_suspected, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn subscribers_hear_when_the_driver_loses_and_finds_a_server() {
+    let Some(site) = Site::new("trust").await else {
+        return;
+    };
+    let (url, proxy) = behind_a_proxy(&site.url).await;
+    let pool = site.builder_for(&url).build().await.unwrap();
+    let mut events = pool.subscribe();
+    let mut next = async || {
+        let told = tokio::time::timeout(Duration::from_secs(20), async {
+            loop {
+                match events.next().await.expect("the pool is there") {
+                    PoolEvent::ServerReady { address } => return ("ready", address),
+                    PoolEvent::ServerCleared { address } => return ("cleared", address),
+                    _ => {}
+                }
+            }
+        });
+        told.await.expect("a change is told of")
+    };
+    let address: Arc<str> = proxy.address().to_string().into();
+    assert_eq!(next().await, ("ready", Arc::clone(&address)));
+
+    proxy.set(Fault::Refuse).await;
+    proxy.cut_all().await;
+    assert_eq!(next().await, ("cleared", Arc::clone(&address)));
+    proxy.set(Fault::Pass).await;
+    // Looks for the server, so that it need not wait for the next heartbeat.
+    let lease = pool.acquire().await.unwrap();
+    lease.run_command(doc! { "ping": 1 }).await.unwrap();
+    assert_eq!(next().await, ("ready", address));
 }

@@ -3,6 +3,7 @@
 mod bad_input;
 mod basics;
 mod cancellation;
+mod conformance;
 mod events;
 mod faults;
 mod nesting;

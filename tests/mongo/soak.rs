@@ -6,7 +6,7 @@ use futures_util::TryStreamExt as _;
 use mongodb::bson::{Document, doc};
 use pool_mongo::MongoPool;
 
-use crate::support::{Site, eventually, in_use, open};
+use crate::support::{Site, eventually, in_use};
 
 const ROUNDS: u32 = 10_000;
 const TASKS: u32 = 16;
@@ -133,7 +133,7 @@ async fn ten_thousand_rounds_leave_nothing_behind() {
         },
     )
     .await;
-    assert_eq!(open(&pool), site.server_sockets().await);
+    site.agrees_with(&pool).await;
     let metrics = pool.pool_metrics();
     let counters = &metrics.counters;
     assert_eq!(counters.acquired, counters.returned);

@@ -27,7 +27,7 @@ async fn open_sockets_are_those_that_the_server_has() {
         while let Some(done) = tasks.join_next().await {
             done.unwrap();
         }
-        assert_eq!(open(&pool), site.server_sockets().await);
+        site.agrees_with(&pool).await;
     }
     eventually(Duration::from_secs(1), "none is in use", || {
         in_use(&pool) == 0

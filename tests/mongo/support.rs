@@ -8,6 +8,7 @@ use mongodb::Client;
 use mongodb::bson::{Document, doc};
 use mongodb::options::ClientOptions;
 use pool_mongo::{MongoPool, MongoPoolBuilder};
+use pool_testkit::FaultProxy;
 
 /// The server, and names that no other test uses.
 pub(crate) struct Site {
@@ -38,7 +39,12 @@ impl Site {
 
     /// A builder with this test's names.
     pub(crate) fn builder(&self) -> MongoPoolBuilder {
-        MongoPool::builder(self.url.as_str())
+        self.builder_for(&self.url)
+    }
+
+    /// The same for another way to the server.
+    pub(crate) fn builder_for(&self, url: &str) -> MongoPoolBuilder {
+        MongoPool::builder(url)
             .name(&self.name)
             .database(&self.name)
             .acquire_timeout(Duration::from_secs(10))
@@ -103,6 +109,28 @@ impl Site {
                     "{caller}: the server still has {sockets} sockets after {within:?}"
                 );
                 tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+
+    /// Waits until the pool's account of its sockets and the server's are the same: the server
+    /// sees a socket's end, and the driver its beginning, a moment later than the other.
+    #[track_caller]
+    pub(crate) fn agrees_with(&self, pool: &MongoPool) -> impl Future<Output = ()> {
+        let caller = std::panic::Location::caller();
+        async move {
+            let end = Instant::now() + Duration::from_secs(10);
+            loop {
+                let before = open(pool);
+                let sockets = self.server_sockets().await;
+                if before == sockets && open(pool) == sockets {
+                    return;
+                }
+                assert!(
+                    Instant::now() < end,
+                    "{caller}: the server has {sockets} sockets, the pool counts {before}"
+                );
+                tokio::time::sleep(Duration::from_millis(20)).await;
             }
         }
     }
@@ -175,6 +203,38 @@ pub(crate) fn eventually(
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
+}
+
+/// A URL that leads to the first server of `url` through a proxy.
+pub(crate) async fn behind_a_proxy(url: &str) -> (String, FaultProxy) {
+    let (user, server) = parts(url);
+    let upstream = tokio::net::lookup_host(&server)
+        .await
+        .expect("the test server has a name")
+        .next()
+        .expect("and an address");
+    let proxy = FaultProxy::start(upstream)
+        .await
+        .expect("loopback has a port");
+    // Told of the replica set, the driver would go to the address in its configuration.
+    let url = format!(
+        "mongodb://{user}{}/?directConnection=true&authSource=admin",
+        proxy.address()
+    );
+    (url, proxy)
+}
+
+/// User information, with its `@`, and the address of the first server.
+pub(crate) fn parts(url: &str) -> (String, String) {
+    let rest = url.split_once("://").expect("a URL has a scheme").1;
+    let (user, rest) = rest.rsplit_once('@').unwrap_or(("", rest));
+    let address = rest.split(['/', ',', '?']).next().unwrap_or_default();
+    let user = if user.is_empty() {
+        String::new()
+    } else {
+        format!("{user}@")
+    };
+    (user, address.to_owned())
 }
 
 /// The same URL with another password, or with a user where it has none.

@@ -17,7 +17,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 
-use crate::support::{Site, with_password};
+use crate::support::{Site, parts, with_password};
 
 /// An authority, and a file with its certificate that is gone with it.
 struct Authority {
@@ -78,19 +78,6 @@ async fn endpoint(config: ServerConfig, server: String) -> SocketAddr {
         }
     });
     address
-}
-
-/// User information and address of the server under test.
-fn parts(url: &str) -> (String, String) {
-    let rest = url.split_once("://").expect("a URL has a scheme").1;
-    let (user, rest) = rest.rsplit_once('@').unwrap_or(("", rest));
-    let address = rest.split(['/', ',', '?']).next().unwrap_or_default();
-    let user = if user.is_empty() {
-        String::new()
-    } else {
-        format!("{user}@")
-    };
-    (user, address.to_owned())
 }
 
 /// What a pool says that trusts the authorities in `trusted`, or those of the web.

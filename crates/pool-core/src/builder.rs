@@ -128,6 +128,12 @@ impl<M: ConnectionManager> PoolBuilder<M> {
         }
     }
 
+    /// The manager that the pool will be built over.
+    #[must_use]
+    pub const fn manager(&self) -> &M {
+        &self.manager
+    }
+
     /// The name in errors, events, metrics and logs. Defaults to `default`.
     pub fn name(mut self, name: impl AsRef<str>) -> Self {
         self.settings.name = name.as_ref().into();

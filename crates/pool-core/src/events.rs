@@ -63,6 +63,17 @@ pub enum PoolEvent {
     PoolCreated,
     /// The pool lends again.
     Resumed,
+    /// The driver below the pool distrusts its connections to a server, after a failed heartbeat
+    /// or a network error. Only from pools over a driver that has a pool of its own.
+    ServerCleared {
+        /// The server's host and port.
+        address: Arc<str>,
+    },
+    /// The driver below the pool can use a server, for the first time or again.
+    ServerReady {
+        /// The server's host and port.
+        address: Arc<str>,
+    },
     /// A sizing policy changed the number of connections that are kept warm.
     TargetChanged {
         /// The old number.
@@ -335,6 +346,8 @@ async fn deliver(listener: &dyn ConnectionEvents, event: &PoolEvent) -> Listener
         | PoolEvent::LimitsChanged { .. }
         | PoolEvent::Paused
         | PoolEvent::Resumed
+        | PoolEvent::ServerCleared { .. }
+        | PoolEvent::ServerReady { .. }
         | PoolEvent::TargetChanged { .. } => Ok(()),
     }
 }

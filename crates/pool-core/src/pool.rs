@@ -256,6 +256,12 @@ impl<M: ConnectionManager> Pool<M> {
         self.shared.events.subscribe()
     }
 
+    /// Tells the log, the listeners and the subscriptions of something that happened below the
+    /// pool: for code that builds a pool over a driver with events of its own.
+    pub fn announce(&self, event: PoolEvent) {
+        self.shared.announce(event);
+    }
+
     /// Adds a listener to a pool that runs.
     pub fn add_listener(&self, listener: impl ConnectionEvents) {
         self.shared

@@ -161,7 +161,7 @@ impl<M: ConnectionManager> Shared<M> {
     }
 
     /// Tells the log and the listeners.
-    fn announce(&self, event: crate::PoolEvent) {
+    pub(crate) fn announce(&self, event: crate::PoolEvent) {
         use crate::PoolEvent as E;
         let pool = &*self.settings.name;
         match &event {

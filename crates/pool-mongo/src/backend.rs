@@ -28,8 +28,8 @@ pub(crate) struct Watch {
     pub(crate) sockets: Sockets,
     /// Moves whenever the driver loses its trust in a server. A proof older than that is none.
     doubts: AtomicU64,
-    /// Wakes the pool's keeper after a doubt.
-    pub(crate) doubted: Notify,
+    /// Wakes the pool's keeper after a doubt, and when a server can be used.
+    pub(crate) changed: Notify,
     /// The latest failed heartbeat since the latest that succeeded.
     heartbeat: Mutex<Option<DriverError>>,
     heartbeat_failed: Notify,
@@ -95,7 +95,7 @@ impl Backend {
         let watch = Arc::new(Watch {
             sockets: Sockets::new(ceiling),
             doubts: AtomicU64::new(0),
-            doubted: Notify::new(),
+            changed: Notify::new(),
             heartbeat: Mutex::new(None),
             heartbeat_failed: Notify::new(),
         });
@@ -300,9 +300,13 @@ impl Watch {
     /// Runs on the task that serves a server's sockets: atomics only.
     fn cmap(&self, event: &CmapEvent) {
         self.sockets.record(event);
-        if matches!(event, CmapEvent::PoolCleared(_)) {
-            self.doubts.fetch_add(1, Ordering::Release);
-            self.doubted.notify_one();
+        match event {
+            CmapEvent::PoolCleared(_) => {
+                self.doubts.fetch_add(1, Ordering::Release);
+                self.changed.notify_one();
+            }
+            CmapEvent::PoolReady(_) => self.changed.notify_one(),
+            _ => {}
         }
     }
 

@@ -11,7 +11,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use crate::backend::Backend;
 use crate::config::{Settings, database_problem};
 use crate::error::{MongoPoolError, SettingProblem};
-use crate::manager::LeaseManager;
+use crate::manager::MongoManager;
 use crate::pool::MongoPool;
 use crate::uri;
 
@@ -22,7 +22,7 @@ const LEASES_AT_ONCE: u32 = 64;
 const MARGIN: Duration = Duration::from_secs(1);
 
 /// Something done to the engine's builder.
-type Step = Box<dyn FnOnce(PoolBuilder<LeaseManager>) -> PoolBuilder<LeaseManager> + Send>;
+type Step = Box<dyn FnOnce(PoolBuilder<MongoManager>) -> PoolBuilder<MongoManager> + Send>;
 
 /// Builds a [`MongoPool`]; from [`MongoPool::builder`].
 #[must_use = "a builder does nothing until `build`"]
@@ -152,6 +152,40 @@ impl MongoPoolBuilder {
     ///
     /// Cancel safe: a pool that is not returned does not exist.
     pub async fn build(self) -> Result<MongoPool, MongoPoolError> {
+        let (engine, settings, uri) = self.prepared().await?;
+        let engine = engine.build()?;
+        if let Some(dynamic) = settings.dynamic {
+            engine
+                .set_dynamic_pool_config(dynamic)
+                .expect("the configuration has been validated");
+        }
+        Ok(MongoPool::start(engine, settings, uri))
+    }
+
+    /// The engine's own builder with these settings, for code that builds any pool. What it
+    /// builds is a [`Pool`] of bare leases: nobody opens or keeps the minimum of sockets, evicts
+    /// leases when the driver distrusts a server, or puts [`dynamic`](Self::dynamic) in force.
+    ///
+    /// # Errors
+    ///
+    /// As [`build`](Self::build).
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime: the driver needs one.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: a client that is not returned does not exist.
+    pub async fn into_engine(self) -> Result<PoolBuilder<MongoManager>, MongoPoolError> {
+        let (engine, ..) = self.prepared().await?;
+        Ok(engine)
+    }
+
+    /// Checks the settings and makes the client.
+    async fn prepared(
+        self,
+    ) -> Result<(PoolBuilder<MongoManager>, Settings, SecretString), MongoPoolError> {
         let Self {
             uri,
             settings,
@@ -163,7 +197,7 @@ impl MongoPoolBuilder {
         }
         let backend = Backend::connect(client_options(parsed, &settings).await?, &settings)?;
         let (min, max) = settings.limits;
-        let mut engine = Pool::builder(LeaseManager::new(backend))
+        let mut engine = Pool::builder(MongoManager::new(backend))
             .name(&settings.name)
             .limits(min, max)
             .acquire_timeout(settings.acquire_timeout)
@@ -177,13 +211,7 @@ impl MongoPoolBuilder {
             engine = engine.max_waiters(waiters);
         }
         let engine = steps.into_iter().fold(engine, |engine, step| step(engine));
-        let engine = engine.build()?;
-        if let Some(dynamic) = settings.dynamic {
-            engine
-                .set_dynamic_pool_config(dynamic)
-                .expect("the configuration has been validated");
-        }
-        Ok(MongoPool::start(engine, settings, uri))
+        Ok((engine, settings, uri))
     }
 }
 

@@ -7,7 +7,7 @@ use mongodb::{Client, Database};
 use pool_core::PooledConnection;
 
 use crate::leased::Leased;
-use crate::manager::LeaseManager;
+use crate::manager::MongoManager;
 
 /// The right to run operations on a database, one at a time, until it is dropped.
 ///
@@ -19,11 +19,11 @@ use crate::manager::LeaseManager;
 /// that outlive it, use more sockets than the pool knows of, up to the ceiling.
 #[must_use = "a lease that is not kept goes back at once"]
 pub struct MongoLease {
-    guard: PooledConnection<'static, LeaseManager>,
+    guard: PooledConnection<'static, MongoManager>,
 }
 
 impl MongoLease {
-    pub(crate) fn new(guard: PooledConnection<'static, LeaseManager>) -> Self {
+    pub(crate) fn new(guard: PooledConnection<'static, MongoManager>) -> Self {
         guard.holder.begin();
         Self { guard }
     }

@@ -1,8 +1,10 @@
 //! The tasks that look after a pool: the minimum stays warm, and doubts reach the leases.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use mongodb::options::ServerAddress;
 use pool_core::{PoolEvent, PoolEvents};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -10,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::backend::Backend;
 use crate::error::MongoConnectError;
 use crate::pool::Inner;
+use crate::sockets::Trust;
 
 /// How often the number of open sockets is looked at.
 const LOOK: Duration = Duration::from_secs(5);
@@ -19,37 +22,70 @@ pub(crate) fn start(inner: &Arc<Inner>, events: PoolEvents) {
     let stop = inner.stop.clone();
     inner
         .tasks
-        .spawn(evict_in_doubt(Arc::downgrade(inner), stop.clone()));
+        .spawn(follow_trust(Arc::downgrade(inner), stop.clone()));
     inner
         .tasks
         .spawn(keep_warm(Arc::downgrade(inner), events, stop));
 }
 
-/// Evicts all leases whenever the driver loses its trust in a server: the next callers wait until
-/// it can be used again, or are told why not.
-async fn evict_in_doubt(inner: Weak<Inner>, stop: CancellationToken) {
+/// Follows how the driver trusts its servers: tells of it, and evicts all leases whenever trust is
+/// lost, so that the next callers wait until a server can be used again, or are told why not.
+async fn follow_trust(inner: Weak<Inner>, stop: CancellationToken) {
     let current = || inner.upgrade().map(|inner| inner.backend());
     let Some(mut backend) = current() else { return };
-    let mut seen = 0;
+    let mut seen = Seen::default();
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
-            () = backend.watch.doubted.notified() => {}
+            () = backend.watch.changed.notified() => {}
         }
-        let Some(now) = current() else { return };
+        let Some(inner) = inner.upgrade() else { return };
+        let now = inner.backend();
         if !Arc::ptr_eq(&now, &backend) {
             // Replaced: what has happened to the new client so far was before it took over.
-            seen = now.watch.doubts();
+            seen = Seen {
+                doubts: now.watch.doubts(),
+                servers: HashMap::new(),
+            };
             backend = now;
-            continue;
         }
         let doubts = backend.watch.doubts();
-        if doubts != seen {
-            seen = doubts;
-            let Some(inner) = inner.upgrade() else { return };
-            tracing::debug!(pool = inner.engine.name(), "the driver distrusts a server");
+        if doubts != seen.doubts {
+            seen.doubts = doubts;
             inner.engine.soft_evict();
         }
+        for (address, trust) in backend.watch.sockets.trust() {
+            for event in seen.news(address, trust) {
+                inner.engine.announce(event);
+            }
+        }
+    }
+}
+
+/// What has been told and acted upon.
+#[derive(Default)]
+struct Seen {
+    doubts: u64,
+    servers: HashMap<ServerAddress, Trust>,
+}
+
+impl Seen {
+    /// What is to be told of a server. One that was lost and found between two looks is told of as
+    /// lost and found; how often is in its counters.
+    fn news(&mut self, address: &ServerAddress, now: Trust) -> Vec<PoolEvent> {
+        let known = self.servers.entry(address.clone()).or_default();
+        let before = std::mem::replace(known, now);
+        let lost = now.cleared != before.cleared;
+        let found = now.ready && (lost || !before.ready);
+        if !(lost || found) {
+            return Vec::new();
+        }
+        let address: Arc<str> = address.to_string().into();
+        let cleared = lost.then(|| PoolEvent::ServerCleared {
+            address: Arc::clone(&address),
+        });
+        let ready = found.then_some(PoolEvent::ServerReady { address });
+        cleared.into_iter().chain(ready).collect()
     }
 }
 
@@ -125,5 +161,37 @@ impl Duty {
     fn pause(&self) -> Duration {
         let pause = self.every.map_or(LOOK, |every| every.min(LOOK) / 2);
         pause.max(Duration::from_millis(50))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(seen: &mut Seen, ready: bool, cleared: u64, wanted: &[&str]) {
+        let address = ServerAddress::parse("h:1").unwrap();
+        let news = seen.news(&address, Trust { ready, cleared });
+        let told: Vec<_> = news
+            .iter()
+            .map(|event| match event {
+                PoolEvent::ServerCleared { .. } => "cleared",
+                PoolEvent::ServerReady { address } if &**address == "h:1" => "ready",
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        assert_eq!(told, wanted);
+    }
+
+    #[test]
+    fn each_change_of_trust_is_told_once() {
+        let mut seen = Seen::default();
+        check(&mut seen, false, 0, &[]);
+        check(&mut seen, true, 0, &["ready"]);
+        check(&mut seen, true, 0, &[]);
+        check(&mut seen, false, 1, &["cleared"]);
+        check(&mut seen, true, 1, &["ready"]);
+        check(&mut seen, true, 3, &["cleared", "ready"]);
+        check(&mut seen, false, 3, &[]);
     }
 }

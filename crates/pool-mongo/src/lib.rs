@@ -94,7 +94,10 @@
 //!
 //! [`pool_metrics`](MongoPool::pool_metrics) has the leases' numbers,
 //! [`sockets`](MongoPool::sockets) the driver's, server by server. Listeners and
-//! [`subscribe`](MongoPool::subscribe) tell what happens:
+//! [`subscribe`](MongoPool::subscribe) tell what happens to leases; the latter also when the driver
+//! loses its trust in a server and when it finds it again
+//! ([`ServerCleared`](pool_core::PoolEvent::ServerCleared),
+//! [`ServerReady`](pool_core::PoolEvent::ServerReady)):
 //!
 //! ```
 //! use pool_core::EventHandlers;
@@ -212,6 +215,7 @@ pub use crate::error::{
 };
 pub use crate::guard::MongoLease;
 pub use crate::leased::{Leased, MongoSession};
+pub use crate::manager::{ManagedLease, MongoManager};
 pub use crate::pool::MongoPool;
 pub use crate::reconfigure::{MongoReconfigure, MongoReconfigureReport, ReconfigureError};
 pub use crate::sockets::{ClosedSockets, ServerSockets};

@@ -1,5 +1,7 @@
 //! What the engine lends: leases on one official client.
 
+use std::fmt;
+use std::ops::Deref;
 use std::sync::Arc;
 
 use mongodb::Database;
@@ -9,29 +11,35 @@ use pool_core::{ConnectFault, ConnectionManager};
 use crate::backend::Backend;
 use crate::error::MongoConnectError;
 use crate::nesting::{Holder, Holders};
+use crate::sockets::ServerSockets;
 
+/// Opens leases on one official client, for the engine.
+///
 /// The engine's connections are leases: tokens without a socket of their own.
 ///
 /// - *Connecting* proves that the server can be used, by one authenticated round trip that all
 ///   leases opened meanwhile share, or by the last one if the driver has had no doubt since.
 /// - An idle lease is never checked: it has nothing that could break. When the driver distrusts a
-///   server, all leases are evicted, so that the next caller waits for a new proof and learns the
-///   cause when there is none.
-#[derive(Debug)]
-pub(crate) struct LeaseManager {
-    backend: Mutex<Arc<Backend>>,
+///   server, [`MongoPool`](crate::MongoPool) evicts all leases, so that the next caller waits for a
+///   new proof and learns the cause when there is none.
+///
+/// Clones are handles to the same client.
+#[derive(Clone)]
+pub struct MongoManager {
+    backend: Arc<Mutex<Arc<Backend>>>,
     pub(crate) holders: Arc<Holders>,
 }
 
-/// The right to run operations on a database.
-#[derive(Debug)]
-pub(crate) struct Lease {
+/// A lease as the engine keeps it: the right to run operations on a database.
+///
+/// What a [`Pool`](pool_core::Pool) over [`MongoManager`] lends. Derefs to [`Database`].
+pub struct ManagedLease {
     pub(crate) database: Database,
     pub(crate) backend: Arc<Backend>,
     pub(crate) holder: Arc<Holder>,
 }
 
-impl Lease {
+impl ManagedLease {
     fn new(backend: Arc<Backend>, holder: Arc<Holder>) -> Self {
         backend.leases.begin();
         Self {
@@ -42,16 +50,16 @@ impl Lease {
     }
 }
 
-impl Drop for Lease {
+impl Drop for ManagedLease {
     fn drop(&mut self) {
         self.backend.leases.end();
     }
 }
 
-impl LeaseManager {
+impl MongoManager {
     pub(crate) fn new(backend: Arc<Backend>) -> Self {
         Self {
-            backend: Mutex::new(backend),
+            backend: Arc::new(Mutex::new(backend)),
             holders: Arc::default(),
         }
     }
@@ -65,20 +73,50 @@ impl LeaseManager {
     pub(crate) fn backend(&self) -> Arc<Backend> {
         Arc::clone(&self.backend.lock())
     }
+
+    /// The sockets to each server at this moment, by the driver's own account.
+    #[must_use]
+    pub fn sockets(&self) -> Vec<ServerSockets> {
+        self.backend().watch.sockets.snapshot()
+    }
 }
 
-impl ConnectionManager for LeaseManager {
-    type Connection = Lease;
+impl fmt::Debug for MongoManager {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MongoManager")
+            .field("hosts", &self.backend().hosts())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Deref for ManagedLease {
+    type Target = Database;
+
+    fn deref(&self) -> &Database {
+        &self.database
+    }
+}
+
+impl fmt::Debug for ManagedLease {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ManagedLease")
+            .field("database", &self.database.name())
+            .finish_non_exhaustive()
+    }
+}
+
+impl ConnectionManager for MongoManager {
+    type Connection = ManagedLease;
     type Error = MongoConnectError;
 
-    async fn connect(&self) -> Result<Lease, MongoConnectError> {
+    async fn connect(&self) -> Result<ManagedLease, MongoConnectError> {
         let backend = self.backend();
         backend.prove().await?;
-        Ok(Lease::new(backend, self.holders.add()))
+        Ok(ManagedLease::new(backend, self.holders.add()))
     }
 
     /// Nothing to check: see the type.
-    async fn validate(&self, _lease: &mut Lease) -> Result<(), MongoConnectError> {
+    async fn validate(&self, _lease: &mut ManagedLease) -> Result<(), MongoConnectError> {
         Ok(())
     }
 

@@ -23,7 +23,7 @@ use crate::config::{MongoConfig, Settings};
 use crate::error::{LeaseError, LimitsError, MongoPoolError};
 use crate::guard::MongoLease;
 use crate::keeper;
-use crate::manager::LeaseManager;
+use crate::manager::MongoManager;
 use crate::nesting::PoolId;
 use crate::sockets::ServerSockets;
 
@@ -38,7 +38,7 @@ pub struct MongoPool {
 
 /// One pool. Leases and the engine's tasks do not hold it, so it ends with its last handle.
 pub(crate) struct Inner {
-    pub(crate) engine: Pool<LeaseManager>,
+    pub(crate) engine: Pool<MongoManager>,
     pub(crate) settings: Settings,
     /// What the client in force was created from.
     pub(crate) uri: Mutex<SecretString>,
@@ -89,7 +89,7 @@ impl MongoPool {
         config.into_builder().build().await
     }
 
-    pub(crate) fn start(engine: Pool<LeaseManager>, settings: Settings, uri: SecretString) -> Self {
+    pub(crate) fn start(engine: Pool<MongoManager>, settings: Settings, uri: SecretString) -> Self {
         let events = engine.subscribe();
         let inner = Arc::new(Inner {
             engine,
@@ -233,7 +233,7 @@ impl MongoPool {
         self.inner.engine.is_closed()
     }
 
-    /// Follows what happens to the pool's leases.
+    /// Follows what happens to the pool's leases, and how the driver trusts its servers.
     #[must_use]
     pub fn subscribe(&self) -> PoolEvents {
         self.inner.engine.subscribe()

@@ -212,7 +212,7 @@ impl Inner {
         let old = self.engine.manager().replace(new);
         // Leases that are idle now, or being opened, are the old client's.
         self.engine.soft_evict();
-        old.watch.doubted.notify_one();
+        old.watch.changed.notify_one();
         old
     }
 }

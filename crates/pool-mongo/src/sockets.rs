@@ -101,6 +101,14 @@ pub(crate) struct Sockets {
     ceiling: u32,
 }
 
+/// How a server stands in the driver's eyes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Trust {
+    pub(crate) ready: bool,
+    /// How often the driver has lost its trust.
+    pub(crate) cleared: u64,
+}
+
 #[derive(Debug)]
 struct Node {
     counters: Counters,
@@ -147,11 +155,11 @@ impl Sockets {
             E::PoolCreated(event) => {
                 let _ = self.of(&event.address);
             }
-            E::PoolReady(event) => self.of(&event.address).ready.store(true, Ordering::Relaxed),
+            E::PoolReady(event) => self.of(&event.address).ready.store(true, Ordering::Release),
             E::PoolCleared(event) => {
                 let counters = self.of(&event.address);
-                counters.ready.store(false, Ordering::Relaxed);
-                bump(&counters.cleared);
+                counters.ready.store(false, Ordering::Release);
+                counters.cleared.fetch_add(1, Ordering::Release);
             }
             E::PoolClosed(event) => self
                 .of(&event.address)
@@ -190,6 +198,16 @@ impl Sockets {
     /// One entry for each server, in the order in which they were met.
     pub(crate) fn snapshot(&self) -> Vec<ServerSockets> {
         self.iter().map(Counters::snapshot).collect()
+    }
+
+    /// How each server stands in the driver's eyes, in the order in which they were met.
+    pub(crate) fn trust(&self) -> impl Iterator<Item = (&ServerAddress, Trust)> {
+        self.iter().map(|counters| {
+            // Read first: a clearing that comes in between is seen at the next look.
+            let cleared = counters.cleared.load(Ordering::Acquire);
+            let ready = counters.ready.load(Ordering::Acquire);
+            (&counters.address, Trust { ready, cleared })
+        })
     }
 
     /// How many sockets are open to `address`, or to all servers together.
