@@ -5,6 +5,7 @@ mod basics;
 mod cancellation;
 mod conformance;
 mod events;
+mod failover;
 mod faults;
 mod nesting;
 mod reconfigure;

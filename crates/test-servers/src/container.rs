@@ -199,7 +199,7 @@ pub(crate) fn mongo(
         Deadline::after(options.start_within),
         mongo::writable,
     )?;
-    Ok((server, mongo::url(address, &password)))
+    Ok((server, mongo::url(&[address], &password)))
 }
 
 fn new_secret() -> Result<String, IoError> {

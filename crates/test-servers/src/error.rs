@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -284,6 +285,21 @@ pub enum ControlError {
         pid: i32,
         /// What the system said.
         source: io::Error,
+    },
+    /// A replica set has no primary, or members that follow none.
+    #[error(
+        "the replica set is not settled after {} s: primary {}, members that follow none {strays:?}",
+        within.as_secs(),
+        if *primary { "there" } else { "missing" }
+    )]
+    #[non_exhaustive]
+    Unsettled {
+        /// How long was waited.
+        within: Duration,
+        /// Whether there is a primary.
+        primary: bool,
+        /// The members that do not answer, or follow none.
+        strays: Vec<SocketAddr>,
     },
     /// The server did not come back.
     #[error("could not start the {kind} server again")]

@@ -26,7 +26,7 @@
 //!
 //! It listens on a free port of 127.0.0.1 and on nothing else, asks for a random password, keeps its
 //! data in a folder of its own and does not wait for the disk: the data is thrown away. MongoDB is a
-//! replica set of one member, so transactions and change streams work. A server is handed out once
+//! replica set of one member, so transactions and change streams work; a [`ReplicaSet`] has several. A server is handed out once
 //! it answers in its own protocol.
 //!
 //! PostgreSQL refuses to run as root. Under root it runs as the user `postgres`, or `nobody` where
@@ -57,6 +57,7 @@ mod pip;
 mod port;
 mod postgres;
 mod process;
+mod replica_set;
 mod running;
 mod runs;
 mod secret;
@@ -71,6 +72,7 @@ pub use error::{ControlError, EnvironmentError, FetchError, IoError, LogEnd, Sta
 pub use guardian::HeldSignals;
 pub use mongo::MongoOptions;
 pub use postgres::PostgresOptions;
+pub use replica_set::ReplicaSet;
 pub use running::Running;
 pub use server::{Origin, Server};
 

@@ -77,15 +77,33 @@ impl MongoOptions {
         programs: &Programs,
     ) -> Result<(Node, String), StartError> {
         let deadline = Deadline::after(self.start_within);
+        let key = new_secret()?;
+        let mut node = self.start_node(environment, programs, &key, deadline)?;
+        initiate(&[&node], SETTINGS_OF_ONE)?;
+        node.wait_until("the election", deadline, writable)?;
+        let password = new_secret()?;
+        create_user(&node, &password)?;
+        node.probe_with(writable);
+        let url = url(&[node.address()], &password);
+        Ok((node, url))
+    }
+
+    /// Starts one member-to-be, which belongs to no replica set yet.
+    pub(crate) fn start_node(
+        &self,
+        environment: &Environment,
+        programs: &Programs,
+        key: &str,
+        deadline: Deadline,
+    ) -> Result<Node, StartError> {
         let home = Home::new(Kind::Mongo, environment)?;
         let (data, key_file) = (home.folder.join("data"), home.folder.join("key"));
         DirBuilder::new()
             .mode(0o700)
             .create(&data)
             .context("create", &data)?;
-        let secret = || secret::password().context("read", Path::new("/dev/urandom"));
         // With a key file members trust each other and everybody else has to authenticate.
-        write_private(&key_file, secret()?.as_bytes(), 0o400)?;
+        write_private(&key_file, key.as_bytes(), 0o400)?;
         let launch = Launch {
             program: programs.folder.join("mongod"),
             arguments: self.arguments(&data, &key_file),
@@ -93,14 +111,7 @@ impl MongoOptions {
             port_argument: |port| vec!["--port".into(), port.to_string().into()],
             probe: answers,
         };
-        let mut node = Node::start(home, launch, deadline)?;
-        initiate(&node)?;
-        node.wait_until("the election", deadline, writable)?;
-        let password = secret()?;
-        create_user(&node, &password)?;
-        node.probe_with(writable);
-        let url = url(node.address(), &password);
-        Ok((node, url))
+        Node::start(home, launch, deadline)
     }
 
     fn arguments(&self, data: &Path, key_file: &Path) -> Vec<OsString> {
@@ -137,23 +148,51 @@ impl MongoOptions {
     }
 }
 
-pub(crate) fn url(address: SocketAddr, password: &str) -> String {
-    format!("mongodb://{USER}:{password}@{address}/?replicaSet={REPLICA_SET}&authSource=admin")
+pub(crate) fn new_secret() -> Result<String, StartError> {
+    Ok(secret::password().context("read", Path::new("/dev/urandom"))?)
 }
 
+pub(crate) fn url(addresses: &[SocketAddr], password: &str) -> String {
+    let hosts: Vec<_> = addresses.iter().map(ToString::to_string).collect();
+    let hosts = hosts.join(",");
+    format!("mongodb://{USER}:{password}@{hosts}/?replicaSet={REPLICA_SET}&authSource=admin")
+}
+
+/// How members watch each other.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Settings {
+    pub(crate) heartbeat: Duration,
+    /// How long a primary may be silent before another is elected.
+    pub(crate) election: Duration,
+}
+
+/// MongoDB's own; a set of one has nobody to watch.
+const SETTINGS_OF_ONE: Settings = Settings {
+    heartbeat: Duration::from_secs(2),
+    election: Duration::from_secs(10),
+};
+
 /// Forms the replica set. Allowed without a password from this machine until a user exists.
-fn initiate(node: &Node) -> Result<(), StartError> {
-    let member = doc! { "_id": 0, "host": node.address().to_string() };
-    let configuration = doc! { "_id": REPLICA_SET, "members": [member] };
+pub(crate) fn initiate(nodes: &[&Node], settings: Settings) -> Result<(), StartError> {
+    let members: Vec<_> = (0_i32..)
+        .zip(nodes)
+        .map(|(id, node)| doc! { "_id": id, "host": node.address().to_string() })
+        .collect();
+    let millis = |time: Duration| i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
+    let settings = doc! {
+        "heartbeatIntervalMillis": millis(settings.heartbeat),
+        "electionTimeoutMillis": millis(settings.election),
+    };
+    let configuration = doc! { "_id": REPLICA_SET, "members": members, "settings": settings };
     command(
-        node,
+        nodes[0],
         "the replica set",
         doc! { "replSetInitiate": configuration },
     )
 }
 
 /// Creates the first user, which ends what is allowed without a password.
-fn create_user(node: &Node, password: &str) -> Result<(), StartError> {
+pub(crate) fn create_user(node: &Node, password: &str) -> Result<(), StartError> {
     let command_document = doc! { "createUser": USER, "pwd": password, "roles": ["root"] };
     command(node, "the first user", command_document)
 }
@@ -189,6 +228,20 @@ pub(crate) fn writable(address: SocketAddr) -> Probe {
     match hello(address, PATIENCE) {
         Ok(answer) if answer.get_bool("isWritablePrimary") == Ok(true) => Probe::Ready,
         Ok(_) => Probe::NotYet("it is not the primary yet".to_owned()),
+        Err(error) => Probe::NotYet(error.to_string()),
+    }
+}
+
+/// Ready as a member: it is the primary or follows one.
+pub(crate) fn follows(address: SocketAddr) -> Probe {
+    match hello(address, PATIENCE) {
+        Ok(answer)
+            if answer.get_bool("isWritablePrimary") == Ok(true)
+                || answer.get_bool("secondary") == Ok(true) =>
+        {
+            Probe::Ready
+        }
+        Ok(_) => Probe::NotYet("it neither is the primary nor follows one yet".to_owned()),
         Err(error) => Probe::NotYet(error.to_string()),
     }
 }

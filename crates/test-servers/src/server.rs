@@ -1,6 +1,7 @@
 //! A server, wherever it comes from.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use crate::container::{ContainerServer, image};
@@ -111,6 +112,19 @@ impl Server {
                 backing: Backing::Given,
             });
         }
+        let (mut servers, _) = Self::all_of(kind, environment, |found| {
+            start(found).map(|(backing, url)| Some((vec![backing], url)))
+        })?;
+        Ok(servers.pop().expect("one was started"))
+    }
+
+    /// Servers that belong together, from the first source that has them; `start` passes over a
+    /// source by `None`.
+    pub(crate) fn all_of(
+        kind: Kind,
+        environment: &Environment,
+        start: impl Fn(&Found) -> Result<Option<(Vec<Backing>, String)>, StartError>,
+    ) -> Result<(Vec<Self>, String), StartError> {
         // Only PostgreSQL minds being root.
         let user = match kind {
             Kind::Postgres => Unprivileged::if_root()?,
@@ -120,15 +134,22 @@ impl Server {
         for source in environment.sources() {
             match look(kind, source, environment, user.as_ref()) {
                 Ok((origin, found)) => {
-                    let (backing, url) = start(&found)?;
-                    let mut server = Self {
-                        kind,
-                        url,
-                        origin,
-                        backing,
+                    let Some((backings, url)) = start(&found)? else {
+                        tried.push((source, "it cannot start several at once".to_owned()));
+                        continue;
                     };
-                    server.remember()?;
-                    return Ok(server);
+                    let mut servers = Vec::new();
+                    for backing in backings {
+                        let mut server = Self {
+                            kind,
+                            url: url.clone(),
+                            origin: origin.clone(),
+                            backing,
+                        };
+                        server.remember()?;
+                        servers.push(server);
+                    }
+                    return Ok((servers, url));
                 }
                 Err(NotHere::Because(why)) => tried.push((source, why)),
                 // A file that is not the pinned one is never passed over in silence.
@@ -157,6 +178,15 @@ impl Server {
     #[must_use]
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// Where the server listens, when it is a process of ours.
+    #[must_use]
+    pub fn address(&self) -> Option<SocketAddr> {
+        match &self.backing {
+            Backing::Process(node) => Some(node.address()),
+            Backing::Given | Backing::Container(_) => None,
+        }
     }
 
     /// Where the server comes from.
