@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use crate::ConnectionManager;
-use crate::clock::{NEVER, Nanos, between, nanos};
+use crate::clock::{NEVER, Nanos, between};
 use crate::engine::{
     Effects, Given, Outcome, Place, Refusal, Refused, Slot, State, WaiterKey, Withdrawn,
 };
@@ -17,6 +17,13 @@ use crate::shared::Shared;
 use crate::sync::MutexGuard;
 
 type Acquired<M> = Result<Box<Slot<<M as ConnectionManager>::Connection>>, AcquireError>;
+
+/// Who looks at a caller's time.
+#[derive(Clone, Copy)]
+enum Timer {
+    Caller,
+    Pool,
+}
 
 impl<M: ConnectionManager> Shared<M> {
     /// Takes an idle connection, or queues until the pool's `acquire_timeout` is over.
@@ -30,10 +37,8 @@ impl<M: ConnectionManager> Shared<M> {
         caller: &'static Location<'static>,
     ) -> Acquired<M> {
         let mut queued = None;
-        let at_once = poll_fn(|cx| {
-            let timeout = Some(self.settings.acquire_timeout);
-            Poll::Ready(self.take_or_queue(caller, timeout, cx, &mut queued))
-        });
+        let at_once =
+            poll_fn(|cx| Poll::Ready(self.take_or_queue(caller, Timer::Pool, cx, &mut queued)));
         if let Some(slot) = at_once.await {
             return Ok(slot);
         }
@@ -48,7 +53,8 @@ impl<M: ConnectionManager> Shared<M> {
         timeout: Duration,
     ) -> Acquired<M> {
         let mut queued = None;
-        let at_once = poll_fn(|cx| Poll::Ready(self.take_or_queue(caller, None, cx, &mut queued)));
+        let at_once =
+            poll_fn(|cx| Poll::Ready(self.take_or_queue(caller, Timer::Caller, cx, &mut queued)));
         if let Some(slot) = at_once.await {
             return Ok(slot);
         }
@@ -60,7 +66,7 @@ impl<M: ConnectionManager> Shared<M> {
     fn take_or_queue(
         self: &Arc<Self>,
         caller: &'static Location<'static>,
-        timeout: Option<Duration>,
+        timer: Timer,
         cx: &Context<'_>,
         queued: &mut Option<Result<Ticket<M>, AcquireError>>,
     ) -> Option<Box<Slot<M::Connection>>> {
@@ -68,7 +74,7 @@ impl<M: ConnectionManager> Shared<M> {
         let mut state = self.state.lock();
         let slot = state.try_take(now, caller);
         if slot.is_none() {
-            *queued = Some(self.queue(state, now, caller, timeout, cx));
+            *queued = Some(self.queue(state, now, caller, timer, cx));
         }
         slot
     }
@@ -79,10 +85,13 @@ impl<M: ConnectionManager> Shared<M> {
         mut state: MutexGuard<'_, State<M::Connection>>,
         now: Nanos,
         caller: &'static Location<'static>,
-        timeout: Option<Duration>,
+        timer: Timer,
         cx: &Context<'_>,
     ) -> Result<Ticket<M>, AcquireError> {
-        let expires = timeout.map_or(NEVER, |timeout| self.timer().saturating_add(nanos(timeout)));
+        let expires = match timer {
+            Timer::Caller => NEVER,
+            Timer::Pool => self.timer().saturating_add(state.rules.acquire_timeout),
+        };
         let place = Place {
             since: now,
             caller,

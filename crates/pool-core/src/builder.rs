@@ -63,6 +63,7 @@ pub struct PoolBuilder<M: ConnectionManager> {
     pub(crate) manager: M,
     pub(crate) settings: Settings,
     pub(crate) limits: (u32, u32),
+    pub(crate) allowance: Option<u32>,
     pub(crate) hooks: Hooks<M::Connection>,
     pub(crate) listeners: Vec<Arc<dyn ConnectionEvents>>,
     pub(crate) runtime: Option<tokio::runtime::Handle>,
@@ -122,6 +123,7 @@ impl<M: ConnectionManager> PoolBuilder<M> {
             manager,
             settings: Settings::default(),
             limits: (Limits::default().min(), Limits::default().max()),
+            allowance: None,
             hooks: Hooks::none(),
             listeners: Vec::new(),
             runtime: None,
@@ -144,6 +146,13 @@ impl<M: ConnectionManager> PoolBuilder<M> {
     /// Defaults to 0 and 10.
     pub const fn limits(mut self, min: u32, max: u32) -> Self {
         self.limits = (min, max);
+        self
+    }
+
+    /// How much of the maximum the pool may use from the start; see [`Pool::set_allowance`].
+    /// Defaults to all of it.
+    pub const fn allowance(mut self, connections: u32) -> Self {
+        self.allowance = Some(connections);
         self
     }
 
@@ -302,7 +311,7 @@ impl<M: ConnectionManager> PoolBuilder<M> {
             (Some(limits), Some(runtime)) if problems.is_empty() => Ok(Pool::start(
                 self.manager,
                 self.settings,
-                limits,
+                (limits, self.allowance),
                 self.hooks,
                 self.listeners,
                 runtime,
@@ -325,7 +334,7 @@ impl<M: ConnectionManager> std::fmt::Debug for PoolBuilder<M> {
 }
 
 impl Settings {
-    fn problems(&self) -> Vec<BuildProblem> {
+    pub(crate) fn problems(&self) -> Vec<BuildProblem> {
         let durations = [
             (
                 "acquire_timeout",

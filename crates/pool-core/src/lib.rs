@@ -76,6 +76,7 @@ mod limits;
 mod manager;
 mod metrics;
 mod pool;
+mod runtime_settings;
 mod shared;
 pub mod sizing;
 mod sync;
@@ -104,5 +105,6 @@ pub use crate::metrics::{
     ClosedCounters, PoolCounters, PoolMetrics, PoolSnapshot, PoolState, ResizeCounters,
 };
 pub use crate::pool::Pool;
+pub use crate::runtime_settings::RuntimeSettings;
 pub use crate::sizing::{DynamicPoolConfig, DynamicSizing};
 pub use crate::warmup::WarmupReport;

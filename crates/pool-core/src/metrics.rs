@@ -49,7 +49,8 @@ pub struct PoolMetrics {
     pub closing: u32,
     /// The minimum in force.
     pub min: u32,
-    /// The maximum in force.
+    /// The maximum in force: that of the limits, or the
+    /// [allowance](crate::Pool::set_allowance) if that is less.
     pub max: u32,
     /// How many connections are kept warm: the sizing policy's target, or the minimum.
     pub target: u32,

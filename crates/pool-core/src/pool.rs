@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::panic::Location;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::Notify;
@@ -15,6 +15,7 @@ use crate::engine::{Gate, PoolCounts, State};
 use crate::error::AcquireError;
 use crate::events::{ConnectionEvents, EventHub, PoolEvents};
 use crate::hooks::Hooks;
+use crate::runtime_settings::RuntimeSettings;
 use crate::shared::Shared;
 use crate::sizing::Sizer;
 use crate::sync::Mutex;
@@ -47,15 +48,22 @@ impl<M: ConnectionManager> Pool<M> {
     pub(crate) fn start(
         manager: M,
         settings: Settings,
-        limits: Limits,
+        (limits, allowance): (Limits, Option<u32>),
         hooks: Hooks<M::Connection>,
         listeners: Vec<Arc<dyn ConnectionEvents>>,
         runtime: tokio::runtime::Handle,
     ) -> Self {
         let seed = settings.seed.unwrap_or_else(|| fastrand::u64(..));
         let rules = settings.rules(hooks.before_acquire.is_some());
+        let mut state = State::new(limits, rules, seed);
+        if let Some(allowance) = allowance {
+            state.allowance = allowance;
+            state.ceiling = state.most();
+        }
         let shared = Arc::new(Shared {
-            state: Mutex::new(State::new(limits, rules, seed)),
+            state: Mutex::new(state),
+            tuned: Mutex::new(RuntimeSettings::of(&settings)),
+            watcher: OnceLock::new(),
             clock: Clock::new(settings.time),
             epoch: tokio::time::Instant::now(),
             manager,
@@ -177,6 +185,33 @@ impl<M: ConnectionManager> Pool<M> {
         self.shared
             .step(|state, now, fx| state.set_limits(limits, now, fx));
         Ok(())
+    }
+
+    /// Allows the pool only so much of its maximum; `None`, the default, all of it.
+    ///
+    /// For whoever divides something between several pools, a server's connections for instance.
+    /// Works like [`set_limits`](Self::set_limits) and takes nothing from it: the limits, and what
+    /// sizing by load makes of them, hold within the allowance, and may be changed meanwhile. Zero
+    /// is allowed: then nothing is opened, and callers wait.
+    pub fn set_allowance(&self, connections: Option<u32>) {
+        let allowance = connections.unwrap_or(u32::MAX);
+        self.shared
+            .step(|state, now, fx| state.set_allowance(allowance, now, fx));
+    }
+
+    /// How much of its maximum the pool is allowed, if it is not all of it.
+    #[must_use]
+    pub fn allowance(&self) -> Option<u32> {
+        let allowance = self.shared.state.lock().allowance;
+        (allowance != u32::MAX).then_some(allowance)
+    }
+
+    /// Notifies `changes` whenever the number of connections, the limits or the state has changed,
+    /// and when callers wait that only the [allowance](Self::set_allowance) keeps from being
+    /// served. One for each pool: a second call does nothing and returns false.
+    #[allow(clippy::must_use_candidate, reason = "called for what it does")]
+    pub fn watch(&self, changes: Arc<Notify>) -> bool {
+        self.shared.watcher.set(changes).is_ok()
     }
 
     /// Sets how many connections are kept warm, between the limits; `None` goes back to the

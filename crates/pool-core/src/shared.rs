@@ -1,7 +1,7 @@
 //! What the handles, guards and tasks of one pool have in common.
 
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 use tokio::sync::Notify;
@@ -14,6 +14,7 @@ use crate::engine::{Effects, Holder, Slot, State};
 use crate::error::{ErrorContext, HeldSince};
 use crate::events::EventHub;
 use crate::hooks::{ConnectionInfo, Hooks};
+use crate::runtime_settings::RuntimeSettings;
 use crate::sizing::Sizer;
 use crate::sync::Mutex;
 use crate::{ConnectionManager, ReleaseCheck};
@@ -37,6 +38,10 @@ pub(crate) struct Shared<M: ConnectionManager> {
     pub(crate) kick: Notify,
     /// Wakes whoever waits for the pool's size or state.
     pub(crate) changed: Notify,
+    /// Notified along with `changed`, for whoever looks after several pools.
+    pub(crate) watcher: OnceLock<Arc<Notify>>,
+    /// Those of the settings that can change.
+    pub(crate) tuned: Mutex<RuntimeSettings>,
     /// Cancelled when the pool is closed.
     pub(crate) closed: CancellationToken,
     pub(crate) sizer: Sizer,
@@ -99,6 +104,9 @@ impl<M: ConnectionManager> Shared<M> {
         }
         if fx.changed {
             self.changed.notify_waiters();
+            if let Some(watcher) = self.watcher.get() {
+                watcher.notify_one();
+            }
         }
         for waker in fx.waker.into_iter().chain(fx.wakers) {
             // One that panics must not cost the others their turn.

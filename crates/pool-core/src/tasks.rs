@@ -63,7 +63,8 @@ async fn connect<M: ConnectionManager>(mut connecting: Connecting<M>) {
         }
         Ok(connection)
     };
-    let outcome = match bounded("connect", shared.settings.connect_timeout, attempt).await {
+    let within = shared.tuned.lock().connect_timeout;
+    let outcome = match bounded("connect", within, attempt).await {
         Ok(outcome) => outcome,
         Err(failed) => Err(Failed::passing(failed.code(), Arc::new(failed))),
     };
@@ -122,7 +123,8 @@ async fn validate<M: ConnectionManager>(mut work: Working<M>) {
         }
         Ok(())
     };
-    match bounded("validate", shared.settings.validate_timeout, check).await {
+    let within = shared.tuned.lock().validate_timeout;
+    match bounded("validate", within, check).await {
         Ok(Ok(())) => work.finished(|state, slot, now, fx| state.validated(slot, now, fx)),
         Ok(Err((reason, error))) => work.failed(reason, error),
         Err(failed) => work.failed(CloseReason::Invalid, failed.to_string()),
@@ -136,7 +138,8 @@ async fn recycle<M: ConnectionManager>(mut work: Working<M>) {
         .as_mut()
         .expect("a task that starts has its connection");
     let clean = shared.manager.recycle(&mut slot.connection);
-    match bounded("recycle", shared.settings.recycle_timeout, clean).await {
+    let within = shared.tuned.lock().recycle_timeout;
+    match bounded("recycle", within, clean).await {
         Ok(Ok(())) => work.finished(|state, slot, now, fx| state.recycled(slot, now, fx)),
         Ok(Err(error)) => work.failed(CloseReason::Broken, error.to_string()),
         Err(failed) => work.failed(CloseReason::Broken, failed.to_string()),
@@ -146,7 +149,8 @@ async fn recycle<M: ConnectionManager>(mut work: Working<M>) {
 async fn close<M: ConnectionManager>(mut closing: Closing<M>, slot: Box<Slot<M::Connection>>) {
     let shared = Arc::clone(&closing.shared);
     let goodbye = shared.manager.close(slot.connection);
-    let outcome = bounded("close", shared.settings.close_timeout, goodbye).await;
+    let within = shared.tuned.lock().close_timeout;
+    let outcome = bounded("close", within, goodbye).await;
     closing.timed_out = matches!(outcome, Err(Unfinished::TimedOut { .. }));
     closing.done = true;
 }

@@ -66,7 +66,7 @@ impl<M: ConnectionManager> Pool<M> {
         // New connections are checked as well: a proxy can finish a handshake for a server that is
         // not there.
         let since = self.shared.now();
-        let timeout = self.shared.settings.acquire_timeout;
+        let timeout = self.runtime_settings().acquire_timeout;
         loop {
             let changed = self.shared.changed.notified();
             let mut changed = std::pin::pin!(changed);

@@ -69,6 +69,12 @@ impl PostgresPoolBuilder {
         self.change(move |engine| engine.limits(min, max))
     }
 
+    /// How much of the maximum the pool may use from the start; see
+    /// [`Pool::set_allowance`]. Defaults to all of it.
+    pub fn allowance(self, connections: u32) -> Self {
+        self.change(move |engine| engine.allowance(connections))
+    }
+
     /// Sizes the pool by load from the start. Its sizes take the place of
     /// [`limits`](Self::limits). Off by default.
     pub const fn dynamic(mut self, config: DynamicPoolConfig) -> Self {
@@ -330,17 +336,22 @@ impl PostgresPoolBuilder {
         changes
             .into_iter()
             .fold(engine, |engine, change| change(engine))
-            .connect_timeout(match connect_timeout {
-                // Zero is for the engine to turn down.
-                Duration::ZERO => Duration::ZERO,
-                timeout => timeout.saturating_add(MARGIN),
-            })
+            .connect_timeout(engine_timeout(connect_timeout))
     }
 
     fn pool_name(&self) -> String {
         self.name
             .clone()
             .unwrap_or_else(|| url::address(&self.options))
+    }
+}
+
+/// The engine's time for a connect for which the manager has `timeout`.
+pub(crate) const fn engine_timeout(timeout: Duration) -> Duration {
+    match timeout {
+        // Zero is for the engine to turn down.
+        Duration::ZERO => Duration::ZERO,
+        timeout => timeout.saturating_add(MARGIN),
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use pool_core::DynamicPoolConfig;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
+use sqlx::postgres::PgConnectOptions;
 
 use crate::builder::PostgresPoolBuilder;
 use crate::error::{PostgresConfigError, PostgresConfigProblem};
@@ -197,13 +198,13 @@ impl PostgresConfig {
         Some(url::server(&options))
     }
 
-    /// A builder with this configuration, for what a file cannot say: listeners, hooks, a
-    /// credential provider.
+    /// Where and as whom to connect: what the connections of a pool with this configuration are
+    /// opened with. The `application_name` is set only if one is configured.
     ///
     /// # Errors
     ///
     /// A URL that cannot be used; the error never repeats the password.
-    pub fn builder(&self) -> Result<PostgresPoolBuilder, PostgresConfigError> {
+    pub fn connect_options(&self) -> Result<PgConnectOptions, PostgresConfigError> {
         let mut options = url::parse(self.url.expose_secret()).map_err(|problem| {
             let name = self.name.as_deref().unwrap_or("postgres");
             PostgresConfigError::new(name, vec![problem.into()])
@@ -217,7 +218,17 @@ impl PostgresConfig {
         if let Some(capacity) = self.statement_cache_capacity {
             options = options.statement_cache_capacity(capacity);
         }
-        let mut builder = PostgresPool::from_options(options).limits(
+        Ok(options)
+    }
+
+    /// A builder with this configuration, for what a file cannot say: listeners, hooks, a
+    /// credential provider.
+    ///
+    /// # Errors
+    ///
+    /// A URL that cannot be used; the error never repeats the password.
+    pub fn builder(&self) -> Result<PostgresPoolBuilder, PostgresConfigError> {
+        let mut builder = PostgresPool::from_options(self.connect_options()?).limits(
             self.min_connections.unwrap_or(0),
             self.max_connections.unwrap_or(10),
         );

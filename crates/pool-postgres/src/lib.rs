@@ -208,6 +208,7 @@ mod sentinel;
 mod share;
 mod sqlstate;
 mod transaction;
+mod tuning;
 mod url;
 
 /// The engine below, with the types that both pools share.

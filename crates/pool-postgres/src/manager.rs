@@ -85,6 +85,7 @@ pub(crate) type CredentialProvider =
 /// Services use it through [`PostgresPool`](crate::PostgresPool).
 pub struct PostgresManager {
     options: RwLock<Arc<PgConnectOptions>>,
+    connect_timeout: RwLock<Duration>,
     settings: ManagerSettings,
     sentinel: Arc<Sentinel>,
     canceller: Canceller,
@@ -127,6 +128,7 @@ impl PostgresManager {
     pub(crate) fn new(options: PgConnectOptions, settings: ManagerSettings) -> Self {
         Self {
             options: RwLock::new(Arc::new(options)),
+            connect_timeout: RwLock::new(settings.connect_timeout),
             settings,
             sentinel: Arc::default(),
             canceller: Canceller::default(),
@@ -148,6 +150,15 @@ impl PostgresManager {
 
     pub(crate) fn set_options(&self, options: PgConnectOptions) {
         *self.options.write() = Arc::new(options);
+    }
+
+    /// How long one attempt to connect may take.
+    pub(crate) fn connect_timeout(&self) -> Duration {
+        *self.connect_timeout.read()
+    }
+
+    pub(crate) fn set_connect_timeout(&self, timeout: Duration) {
+        *self.connect_timeout.write() = timeout;
     }
 
     /// Opens a connection and prepares it, noting in `step` how far that has come.
@@ -189,6 +200,22 @@ impl PostgresManager {
         options.application_name(&name).connect().await
     }
 
+    /// Opens a connection within the time for one.
+    pub(crate) async fn connect_with(
+        &self,
+        options: &PgConnectOptions,
+    ) -> Result<ManagedConnection, PostgresConnectError> {
+        let within = self.connect_timeout();
+        let mut step = ConnectStep::Open;
+        let attempt = tokio::time::timeout(within, self.open(options, &mut step)).await;
+        let cause = match attempt {
+            Ok(Ok(connection)) => return Ok(connection),
+            Ok(Err(cause)) => cause,
+            Err(_elapsed) => ConnectCause::TimedOut(within),
+        };
+        Err(failure(options, step, cause))
+    }
+
     pub(crate) async fn with_credentials(
         &self,
         options: &PgConnectOptions,
@@ -210,16 +237,7 @@ impl ConnectionManager for PostgresManager {
     type Error = PostgresConnectError;
 
     async fn connect(&self) -> Result<ManagedConnection, PostgresConnectError> {
-        let options = self.options();
-        let within = self.settings.connect_timeout;
-        let mut step = ConnectStep::Open;
-        let attempt = tokio::time::timeout(within, self.open(&options, &mut step)).await;
-        let cause = match attempt {
-            Ok(Ok(connection)) => return Ok(connection),
-            Ok(Err(cause)) => cause,
-            Err(_elapsed) => ConnectCause::TimedOut(within),
-        };
-        Err(failure(&options, step, cause))
+        self.connect_with(&self.options()).await
     }
 
     async fn validate(&self, managed: &mut ManagedConnection) -> Result<(), PostgresConnectError> {

@@ -183,11 +183,15 @@ impl PostgresPool {
     ///
     /// When `options` set no `application_name`, it is the pool's name.
     pub fn set_connect_options(&self, options: PgConnectOptions) {
-        let options = match options.get_application_name() {
+        self.inner.engine.manager().set_options(self.named(options));
+    }
+
+    /// The options with the name that the server is to show.
+    pub(crate) fn named(&self, options: PgConnectOptions) -> PgConnectOptions {
+        match options.get_application_name() {
             Some(_) => options,
             None => options.application_name(self.name()),
-        };
-        self.inner.engine.manager().set_options(options);
+        }
     }
 
     /// Closes the connections that are idle now; returns how many. The minimum is opened anew.

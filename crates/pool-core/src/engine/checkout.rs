@@ -86,6 +86,8 @@ impl<C> State<C> {
             self.delay.was_empty();
         }
         let key = self.waiters.push_back(place, waker.clone());
+        // Upkeep may be asleep until a caller before this one runs out of time.
+        fx.kick |= self.waiters.shuffled();
         self.tally.peak_waiting = self.tally.peak_waiting.max(self.waiters.len());
         self.pump(now, fx);
         Given::Place(key)

@@ -194,6 +194,8 @@ impl<C> State<C> {
         }
         let room = self.ceiling.saturating_sub(self.total);
         if room == 0 {
+            // Whoever has set the allowance may have more to give.
+            fx.changed |= demand > 0 && self.allowance < self.limits.max();
             return;
         }
         if self.backoff.waits(now) {
@@ -360,7 +362,7 @@ impl<C> State<C> {
 
     /// The server has no room for more than it has now.
     fn saturated(&mut self, now: Nanos) {
-        self.ceiling = self.open().clamp(1, self.limits.max());
+        self.ceiling = self.open().max(1).min(self.most());
         self.saturated_until = Some(now.saturating_add(self.rules.saturation_hold));
     }
 

@@ -85,6 +85,8 @@ pub(crate) struct State<C> {
     pub(crate) tally: Tally,
     pub(crate) rules: Rules,
     pub(crate) limits: Limits,
+    /// The part of the maximum that whoever divides something between pools allows this one.
+    pub(crate) allowance: u32,
     /// The size that a sizing policy wants kept warm; without one, the minimum is.
     pub(crate) target: Option<u32>,
     pub(crate) backoff: Backoff,
@@ -153,7 +155,8 @@ pub struct PoolCounts {
     pub waiting: u32,
     /// The minimum in force.
     pub min: u32,
-    /// The maximum in force.
+    /// The maximum in force: that of the limits, or the
+    /// [allowance](crate::Pool::set_allowance) if that is less.
     pub max: u32,
 }
 
@@ -200,6 +203,7 @@ impl<C> State<C> {
             backoff: Backoff::new(),
             rules,
             limits,
+            allowance: u32::MAX,
             target: None,
             last_failure: None,
             saturated_until: None,
@@ -222,7 +226,18 @@ impl<C> State<C> {
             closing: self.closing,
             waiting: self.waiters.len(),
             min: self.limits.min(),
-            max: self.limits.max(),
+            max: self.most(),
+        }
+    }
+
+    /// The maximum in force.
+    #[inline]
+    pub(crate) const fn most(&self) -> u32 {
+        let max = self.limits.max();
+        if self.allowance < max {
+            self.allowance
+        } else {
+            max
         }
     }
 
@@ -240,7 +255,8 @@ impl<C> State<C> {
     /// The size that is to be kept without demand: the target, or the minimum.
     pub(crate) fn wanted(&self) -> u32 {
         let (min, max) = (self.limits.min(), self.limits.max());
-        self.target.unwrap_or(min).clamp(min, max)
+        let wanted = self.target.unwrap_or(min).clamp(min, max);
+        wanted.min(self.allowance)
     }
 
     /// The size that can be kept without demand: less while the server has no room for it.

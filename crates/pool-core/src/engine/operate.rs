@@ -24,9 +24,22 @@ impl<C> State<C> {
             self.tally.resized.limits_down += 1;
         }
         self.limits = limits;
-        self.ceiling = limits.max();
-        self.saturated_until = None;
         self.tally.resizes += 1;
+        self.resized(now, fx);
+    }
+
+    /// Allows so much of the maximum: as [`set_limits`](Self::set_limits), for a maximum that is
+    /// not the pool's own.
+    pub(crate) fn set_allowance(&mut self, allowance: u32, now: Nanos, fx: &mut Effects<C>) {
+        if allowance != self.allowance {
+            self.allowance = allowance;
+            self.resized(now, fx);
+        }
+    }
+
+    fn resized(&mut self, now: Nanos, fx: &mut Effects<C>) {
+        self.ceiling = self.most();
+        self.saturated_until = None;
         self.trim(fx);
         self.pump(now, fx);
         fx.kick = true;
@@ -35,10 +48,7 @@ impl<C> State<C> {
 
     /// Closes idle connections, oldest first, until the rest is within the maximum or in use.
     fn trim(&mut self, fx: &mut Effects<C>) {
-        let surplus = self
-            .open()
-            .saturating_sub(self.limits.max())
-            .min(self.idle_len());
+        let surplus = self.open().saturating_sub(self.most()).min(self.idle_len());
         let gone: Vec<_> = self.idle.drain(..surplus as usize).collect();
         for slot in gone {
             self.retire(slot, CloseReason::Surplus, fx);

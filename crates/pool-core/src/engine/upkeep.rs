@@ -35,7 +35,7 @@ impl<C> State<C> {
             Some(until) if now < until => until,
             Some(_) => {
                 self.saturated_until = None;
-                self.ceiling = self.limits.max();
+                self.ceiling = self.most();
                 NEVER
             }
             None => NEVER,

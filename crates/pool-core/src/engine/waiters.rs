@@ -26,6 +26,10 @@ pub(crate) struct WaitQueue<T> {
     queued: u32,
     /// Queued callers that rely on the pool for their time.
     timed: u32,
+    /// The latest time that one of them has.
+    latest: Nanos,
+    /// Whether one of them has less time than one before it, since the pool's time was shortened.
+    shuffled: bool,
     occupied: u32,
 }
 
@@ -56,8 +60,8 @@ pub(crate) struct Place {
     pub(crate) caller: &'static Location<'static>,
     /// When its time is over, on the timer's clock; [`NEVER`] for a caller with a timer of its own.
     ///
-    /// Invariant: these never decrease along the queue, those without left out: every caller of
-    /// one pool has the same time.
+    /// These never decrease along the queue, those without left out, because every caller of one
+    /// pool has the same time; except while callers wait that came before that was shortened.
     pub(crate) expires: Nanos,
 }
 
@@ -79,6 +83,8 @@ impl<T> WaitQueue<T> {
             tail: NIL,
             queued: 0,
             timed: 0,
+            latest: 0,
+            shuffled: false,
             occupied: 0,
         }
     }
@@ -90,6 +96,11 @@ impl<T> WaitQueue<T> {
 
     pub(crate) const fn is_empty(&self) -> bool {
         self.queued == 0
+    }
+
+    /// Whether the next caller whose time is over may stand behind one with more time.
+    pub(crate) const fn shuffled(&self) -> bool {
+        self.shuffled
     }
 
     /// The oldest caller.
@@ -123,7 +134,14 @@ impl<T> WaitQueue<T> {
         }
         self.tail = index;
         self.queued += 1;
-        self.timed += u32::from(place.expires != NEVER);
+        if place.expires != NEVER {
+            if self.timed == 0 {
+                (self.latest, self.shuffled) = (0, false);
+            }
+            self.shuffled |= place.expires < self.latest;
+            self.latest = self.latest.max(place.expires);
+            self.timed += 1;
+        }
         self.occupied += 1;
         WaiterKey(index)
     }
@@ -147,6 +165,7 @@ impl<T> WaitQueue<T> {
         mut wake: impl FnMut(Waker),
     ) -> Option<Nanos> {
         let mut index = self.head;
+        let mut earliest = None;
         while self.timed > 0 && index != NIL {
             let Node {
                 next, ref state, ..
@@ -154,14 +173,17 @@ impl<T> WaitQueue<T> {
             if let NodeState::Queued { place, .. } = state
                 && place.expires != NEVER
             {
-                if timer < place.expires {
+                if timer >= place.expires {
+                    wake(self.settle(index, outcome()));
+                } else if self.shuffled {
+                    earliest = Some(earliest.map_or(place.expires, |at| place.expires.min(at)));
+                } else {
                     return Some(place.expires);
                 }
-                wake(self.settle(index, outcome()));
             }
             index = next;
         }
-        None
+        earliest
     }
 
     fn settle(&mut self, index: u32, outcome: T) -> Waker {
@@ -266,6 +288,35 @@ mod tests {
             drop(queue.settle_front(0));
         }
         order
+    }
+
+    #[test]
+    fn a_shorter_time_is_over_before_a_longer_one_that_stands_in_front() {
+        let mut queue = WaitQueue::new();
+        let mut push = |expires| {
+            let place = Place {
+                expires,
+                ..place(0)
+            };
+            queue.push_back(place, Waker::noop().clone());
+            queue.shuffled()
+        };
+        assert!(!push(100) && !push(NEVER) && !push(200));
+        assert!(push(50) && push(60));
+        let mut expire = |timer| {
+            let mut over = 0;
+            let next = queue.settle_expired(timer, || 0, |_| over += 1);
+            (over, next)
+        };
+        assert_eq!(expire(50), (1, Some(60)));
+        assert_eq!(expire(150), (2, Some(200)));
+        assert_eq!(expire(250), (1, None));
+        let place = Place {
+            expires: 260,
+            ..place(0)
+        };
+        queue.push_back(place, Waker::noop().clone());
+        assert!(!queue.shuffled(), "the old ones are gone");
     }
 
     #[test]

@@ -214,7 +214,7 @@ impl Window {
             size: state.staying(),
             target: state.floor(),
             min: state.limits.min(),
-            max: state.limits.max(),
+            max: state.most(),
         }
     }
 }

@@ -5,6 +5,7 @@
 
 mod support;
 
+mod allowance;
 mod bb8_cases;
 mod close;
 mod conformance;
@@ -27,6 +28,7 @@ mod pause;
 mod pgxpool;
 mod puddle;
 mod queue;
+mod runtime_settings;
 mod send;
 mod sqlx;
 mod sqlx_runtime;

@@ -9,6 +9,8 @@ use crate::clock::Nanos;
 pub(super) struct Model {
     pub(super) min: u32,
     pub(super) max: u32,
+    /// How much of the maximum is allowed from outside.
+    pub(super) allowance: u32,
     pub(super) closed: bool,
     pub(super) paused: bool,
     pub(super) generation: u64,
@@ -40,6 +42,11 @@ pub(super) enum Where {
 }
 
 impl Model {
+    /// The maximum in force.
+    pub(super) fn most(&self) -> u32 {
+        self.max.min(self.allowance)
+    }
+
     /// Connections that count against the maximum.
     pub(super) fn total(&self) -> u32 {
         u32::try_from(self.connections.len()).unwrap() + self.connecting
@@ -64,7 +71,7 @@ impl Model {
         let unfit = self.closed
             || connection.generation != self.generation
             || now >= connection.expires
-            || self.open() > self.max;
+            || self.open() > self.most();
         if unfit {
             (Where::Closing, None)
         } else if self.always_checked && !self.queue.is_empty() && !self.paused {

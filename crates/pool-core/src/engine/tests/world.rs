@@ -68,6 +68,7 @@ impl World {
         let model = Model {
             min,
             max,
+            allowance: u32::MAX,
             always_checked: rules.bypass == 0,
             ..Model::default()
         };
@@ -182,7 +183,7 @@ impl World {
         }
         if connects > 0 {
             // Contract 3: no connect starts while total ≥ max; contract 4: at most so many at once.
-            let (total, max) = (self.model.total(), self.model.max);
+            let (total, max) = (self.model.total(), self.model.most());
             self.expect(total <= max, || {
                 format!("a connect began at {total} of {max}")
             });
@@ -203,10 +204,11 @@ impl World {
             .state
             .target
             .unwrap_or(model.min)
-            .clamp(model.min, model.max);
+            .clamp(model.min, model.max)
+            .min(model.allowance);
         let open = model.open();
         let holds = match reason {
-            CloseReason::Surplus => open > model.max,
+            CloseReason::Surplus => open > model.most(),
             CloseReason::Idle => open + model.connecting > wanted.min(self.state.ceiling),
             CloseReason::Lifetime => slot.retiring || self.now >= slot.expires,
             CloseReason::Evicted => self.evicting || connection.generation != model.generation,
@@ -457,6 +459,14 @@ impl World {
     fn resize(&mut self, rng: &mut fastrand::Rng) {
         let max = rng.u32(1..16);
         let min = rng.u32(0..=max.min(4));
+        if rng.bool() {
+            self.model.allowance = [0, rng.u32(0..16), u32::MAX][rng.usize(0..3)];
+            let allowance = self.model.allowance;
+            let name = format!("allow {allowance}");
+            self.engine(&name, |state, now, fx| {
+                state.set_allowance(allowance, now, fx)
+            });
+        }
         self.model.min = min;
         self.model.max = max;
         let limits = Limits::new(min, max).unwrap();

@@ -94,6 +94,10 @@ impl World {
     pub(in crate::engine::tests) fn quiesce(&mut self) -> Verdict {
         let mut rng = fastrand::Rng::with_seed(1);
         self.resume();
+        self.model.allowance = u32::MAX;
+        self.engine("allow all", |state, now, fx| {
+            state.set_allowance(u32::MAX, now, fx)
+        });
         for _ in 0..10_000 {
             while let Some(slot) = self.held.pop() {
                 self.engine("release", |state, now, fx| state.put_back(slot, now, fx));
@@ -126,7 +130,7 @@ impl World {
         if counts.waiting > 0 || counts.active > 0 || counts.connecting > 0 || counts.closing > 0 {
             return Err(format!("not at rest: {counts}"));
         }
-        if counts.total > self.model.max || (self.model.closed && counts.total > 0) {
+        if counts.total > self.model.most() || (self.model.closed && counts.total > 0) {
             return Err(format!("more than the last limits allow: {counts}"));
         }
         if counts.total != u32::try_from(self.model.connections.len()).unwrap() {
