@@ -29,18 +29,22 @@ pub(crate) struct Arguments {
 enum Suite {
     /// A checkout on a fake connection: pool-core, deadpool, bb8, mobc, fast_pool; sqlx on a server.
     Checkout,
+    /// Operations on a server: pool-mongo and the driver below it.
+    Mongo,
 }
 
 impl Suite {
     const fn program(self) -> &'static str {
         match self {
             Self::Checkout => "checkout",
+            Self::Mongo => "mongo",
         }
     }
 
     const fn servers(self) -> &'static [Kind] {
         match self {
             Self::Checkout => &[Kind::Postgres],
+            Self::Mongo => &[Kind::Mongo],
         }
     }
 }

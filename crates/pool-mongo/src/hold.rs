@@ -15,8 +15,8 @@ use mongodb::bson::{Document, doc};
 use crate::backend::Backend;
 use crate::error::MongoConnectError;
 
-/// Long enough for the driver to open a few sockets.
-const FIRST_HOLD: Duration = Duration::from_millis(60);
+/// Long enough for the driver to open a few sockets to a server nearby.
+const FIRST_HOLD: Duration = Duration::from_millis(15);
 
 /// Long enough for a slow handshake.
 const LONGEST_HOLD: Duration = Duration::from_secs(1);
