@@ -12,12 +12,20 @@ use tokio::sync::broadcast::{self, error::RecvError};
 
 use crate::engine::CloseReason;
 use crate::error::SharedError;
+use crate::sizing::Brake;
 use crate::{ConnectFault, Limits};
 
 /// Something that happened to a pool.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum PoolEvent {
+    /// Something began, or ceased, to hold the pool's growth back.
+    BrakeChanged {
+        /// What does now.
+        brake: Option<Brake>,
+        /// Why, in a sentence with its numbers.
+        reason: Arc<str>,
+    },
     /// The pool was closed; nothing is lent any more.
     Closed,
     /// An attempt to connect failed.
@@ -73,6 +81,17 @@ pub enum PoolEvent {
     ServerReady {
         /// The server's host and port.
         address: Arc<str>,
+    },
+    /// A sizing policy would change the number of connections that are kept warm, if it were not
+    /// in [advise](crate::sizing::SizingMode::Advise) or
+    /// [freeze](crate::sizing::SizingMode::Freeze) mode.
+    TargetAdvised {
+        /// The number in force.
+        from: u32,
+        /// The one it would be.
+        to: u32,
+        /// Why, in a sentence with its numbers.
+        reason: Arc<str>,
     },
     /// A sizing policy changed the number of connections that are kept warm.
     TargetChanged {
@@ -341,13 +360,15 @@ async fn deliver(listener: &dyn ConnectionEvents, event: &PoolEvent) -> Listener
                 .await
         }
         PoolEvent::PoolCreated => listener.on_pool_created().await,
-        PoolEvent::Closed
+        PoolEvent::BrakeChanged { .. }
+        | PoolEvent::Closed
         | PoolEvent::LeakSuspected(_)
         | PoolEvent::LimitsChanged { .. }
         | PoolEvent::Paused
         | PoolEvent::Resumed
         | PoolEvent::ServerCleared { .. }
         | PoolEvent::ServerReady { .. }
+        | PoolEvent::TargetAdvised { .. }
         | PoolEvent::TargetChanged { .. } => Ok(()),
     }
 }

@@ -221,6 +221,13 @@ impl<M: ConnectionManager> Pool<M> {
             .step(|state, now, fx| state.set_target(target, now, fx));
     }
 
+    /// How many connections are kept warm: the target in force, or the minimum; less while the
+    /// server has no room for it.
+    #[must_use]
+    pub fn target(&self) -> u32 {
+        self.shared.state.lock().floor()
+    }
+
     /// The limits in force.
     #[must_use]
     pub fn limits(&self) -> Limits {

@@ -183,6 +183,15 @@ impl<M: ConnectionManager> Shared<M> {
                 tracing::warn!(pool, held = ?leak.held, caller = %leak.caller, "checkout held for long");
             }
             E::LimitsChanged { from, to } => tracing::info!(pool, %from, %to, "limits changed"),
+            E::BrakeChanged {
+                brake: Some(brake),
+                reason,
+            } => {
+                tracing::warn!(pool, %brake, %reason, "growth is held back");
+            }
+            E::TargetAdvised { from, to, reason } => {
+                tracing::info!(pool, from, to, %reason, "target advised");
+            }
             E::TargetChanged { from, to, reason } => {
                 tracing::info!(pool, from, to, %reason, "target changed");
             }

@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use pool_core::sizing::{DecisionRecord, InvalidDynamicPoolConfig, SizingProblem};
+use pool_core::sizing::{
+    DecisionRecord, Explanation, InvalidDynamicPoolConfig, SizingMode, SizingPolicy, SizingProblem,
+};
 use pool_core::{
     ConnectionEvents, DynamicPoolConfig, DynamicSizing, Histograms, Limits, Pool, PoolCounts,
     PoolEvents, PoolMetrics,
@@ -57,10 +59,7 @@ impl Inner {
 
     /// How many leases and sockets are kept without demand.
     pub(crate) fn floor(&self) -> u32 {
-        match self.engine.dynamic_pool_config() {
-            Some(config) if config.enabled => self.engine.pool_metrics().target,
-            _ => self.engine.limits().min(),
-        }
+        self.engine.target()
     }
 }
 
@@ -265,6 +264,22 @@ impl DynamicSizing for MongoPool {
 
     fn dynamic_pool_config(&self) -> Option<DynamicPoolConfig> {
         self.inner.engine.dynamic_pool_config()
+    }
+
+    fn set_sizing_policy(&self, policy: impl SizingPolicy + 'static) {
+        self.inner.engine.set_sizing_policy(policy);
+    }
+
+    fn set_sizing_mode(&self, mode: SizingMode) {
+        self.inner.engine.set_sizing_mode(mode);
+    }
+
+    fn sizing_mode(&self) -> SizingMode {
+        self.inner.engine.sizing_mode()
+    }
+
+    fn explain(&self) -> Explanation {
+        self.inner.engine.explain()
     }
 
     fn sizing_decisions(&self) -> Vec<DecisionRecord> {

@@ -4,7 +4,9 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pool_core::sizing::{DecisionRecord, InvalidDynamicPoolConfig};
+use pool_core::sizing::{
+    DecisionRecord, Explanation, InvalidDynamicPoolConfig, SizingMode, SizingPolicy,
+};
 use pool_core::{
     AcquireError, ConnectionEvents, DrainReport, DynamicPoolConfig, DynamicSizing, Histograms,
     InvalidLimits, Limits, Pool, PoolCounts, PoolEvents, PoolMetrics, WarmupError, WarmupReport,
@@ -317,6 +319,22 @@ impl DynamicSizing for PostgresPool {
 
     fn dynamic_pool_config(&self) -> Option<DynamicPoolConfig> {
         self.inner.dynamic()
+    }
+
+    fn set_sizing_policy(&self, policy: impl SizingPolicy + 'static) {
+        self.inner.engine.set_sizing_policy(policy);
+    }
+
+    fn set_sizing_mode(&self, mode: SizingMode) {
+        self.inner.engine.set_sizing_mode(mode);
+    }
+
+    fn sizing_mode(&self) -> SizingMode {
+        self.inner.engine.sizing_mode()
+    }
+
+    fn explain(&self) -> Explanation {
+        self.inner.engine.explain()
     }
 
     fn sizing_decisions(&self) -> Vec<DecisionRecord> {

@@ -60,7 +60,7 @@ impl<C> State<C> {
     ) -> Option<Box<Slot<C>>> {
         let plain = self.gate == Gate::Open
             && self.waiters.is_empty()
-            && self.open() <= self.most()
+            && self.open() <= self.bound()
             && slot.generation == self.generation
             && now < slot.retires
             && !slot.retiring;
@@ -284,7 +284,7 @@ impl<C> State<C> {
             Some(CloseReason::Evicted)
         } else if now >= slot.expires || (slot.retiring && self.open() > self.floor()) {
             Some(CloseReason::Lifetime)
-        } else if self.open() > self.most() {
+        } else if self.open() > self.bound() {
             Some(CloseReason::Surplus)
         } else {
             None

@@ -6,7 +6,8 @@ use super::slot::Row;
 use super::{
     CloseReason, ConnectFailure, ConnectOrder, Effects, Gate, Phase, Refusal, Slot, State, Task,
 };
-use crate::clock::{NEVER, Nanos, between};
+use crate::clock::{NEVER, Nanos, between, nanos};
+use crate::sizing::reactive::{self, Queue, Worth};
 use crate::{ConnectFault, PoolEvent};
 
 /// One pause between attempts for the whole pool, however many callers wait.
@@ -204,14 +205,18 @@ impl<C> State<C> {
         }
         let at_once = if self.backoff.careful(now) {
             1
-        } else if demand > shortfall
-            && let Some(until) = self.return_comes_sooner(now)
-        {
-            if self.guess_holds_until == NEVER {
-                self.guess_holds_until = until;
-                fx.kick = true;
-            }
-            1.max(shortfall).min(self.rules.max_connecting)
+        } else if demand > shortfall {
+            let worth = match reactive::worth(&self.queue_now(now)) {
+                Worth::Connects(connects) => connects,
+                Worth::Insurance(holds_for) => {
+                    if self.guess_holds_until == NEVER {
+                        self.guess_holds_until = now.saturating_add(nanos(holds_for));
+                        fx.kick = true;
+                    }
+                    1
+                }
+            };
+            worth.max(shortfall).min(self.rules.max_connecting)
         } else {
             self.rules.max_connecting
         };
@@ -235,22 +240,16 @@ impl<C> State<C> {
         }
     }
 
-    /// Until when it is likely that the connections in use will have served the queue before a
-    /// connect could land.
-    ///
-    /// A short queue on quick operations is not worth a connect; one is opened all the same, as
-    /// insurance. As soon as the oldest caller has waited for a whole connect, the guess was
-    /// wrong, and upkeep looks again. Callers of whom nothing is known yet are taken for quick.
-    /// Source of the rule: the spike of 50 requests in `HikariCP`'s "Welcome to the Jungle".
-    fn return_comes_sooner(&mut self, now: Nanos) -> Option<Nanos> {
-        let (hold, connect) = (self.tally.typical_hold(), self.tally.typical_connect);
-        if self.in_use == 0 || connect == 0 {
-            return None;
-        }
+    /// The queue as the reactive path looks at it.
+    fn queue_now(&mut self, now: Nanos) -> Queue {
         let since = self.waiters.front().map_or(now, |place| place.since);
-        let until = since.saturating_add(connect);
-        let drained = u64::from(self.waiters.len()).saturating_mul(hold) / u64::from(self.in_use);
-        (now < until && drained < connect).then_some(until)
+        Queue {
+            waiting: self.waiters.len(),
+            oldest: between(since, now),
+            in_use: self.in_use,
+            hold: between(0, self.tally.typical_hold()),
+            connect: between(0, self.tally.typical_connect),
+        }
     }
 
     /// A connect has succeeded.
@@ -362,7 +361,9 @@ impl<C> State<C> {
 
     /// The server has no room for more than it has now.
     fn saturated(&mut self, now: Nanos) {
-        self.ceiling = self.open().max(1).min(self.most());
+        self.tally.refusals += 1;
+        self.server_room = self.open().max(1);
+        self.set_ceiling();
         self.saturated_until = Some(now.saturating_add(self.rules.saturation_hold));
     }
 

@@ -66,9 +66,13 @@ pub(crate) struct State<C> {
     pub(crate) waiters: WaitQueue<Outcome<C>>,
     pub(crate) gate: Gate,
     pub(crate) generation: u64,
-    /// How far the pool may grow at this moment: to the maximum, or to less while the server has
-    /// said that it has no room. What is open already stays.
+    /// How far the pool may grow at this moment: to [`bound`](Self::bound), or to less while the
+    /// server has said that it has no room. What is open already stays.
     pub(crate) ceiling: u32,
+    /// How many connections a sizing policy allows demand to open; surplus to it is closed.
+    pub(crate) allowed: u32,
+    /// How many the server has room for, as far as it has said.
+    pub(crate) server_room: u32,
     pub(crate) total: u32,
     pub(crate) in_use: u32,
     pub(crate) connecting: u32,
@@ -189,6 +193,8 @@ impl<C> State<C> {
             gate: Gate::Open,
             generation: 0,
             ceiling: limits.max(),
+            allowed: u32::MAX,
+            server_room: u32::MAX,
             total: 0,
             in_use: 0,
             connecting: 0,
@@ -257,6 +263,23 @@ impl<C> State<C> {
         let (min, max) = (self.limits.min(), self.limits.max());
         let wanted = self.target.unwrap_or(min).clamp(min, max);
         wanted.min(self.allowance)
+    }
+
+    /// How many connections there may be: the maximum in force, or what a sizing policy allows. What
+    /// is open above it is surplus.
+    #[inline]
+    pub(crate) const fn bound(&self) -> u32 {
+        let most = self.most();
+        if self.allowed < most {
+            self.allowed
+        } else {
+            most
+        }
+    }
+
+    /// Computes the ceiling anew after one of its parts has changed.
+    pub(crate) fn set_ceiling(&mut self) {
+        self.ceiling = self.bound().min(self.server_room);
     }
 
     /// The size that can be kept without demand: less while the server has no room for it.

@@ -38,8 +38,9 @@ impl<C> State<C> {
     }
 
     fn resized(&mut self, now: Nanos, fx: &mut Effects<C>) {
-        self.ceiling = self.most();
         self.saturated_until = None;
+        self.server_room = u32::MAX;
+        self.set_ceiling();
         self.trim(fx);
         self.pump(now, fx);
         fx.kick = true;
@@ -48,7 +49,10 @@ impl<C> State<C> {
 
     /// Closes idle connections, oldest first, until the rest is within the maximum or in use.
     fn trim(&mut self, fx: &mut Effects<C>) {
-        let surplus = self.open().saturating_sub(self.most()).min(self.idle_len());
+        let surplus = self
+            .open()
+            .saturating_sub(self.bound())
+            .min(self.idle_len());
         let gone: Vec<_> = self.idle.drain(..surplus as usize).collect();
         for slot in gone {
             self.retire(slot, CloseReason::Surplus, fx);
@@ -66,6 +70,20 @@ impl<C> State<C> {
         }
         self.grow(now, fx);
         fx.kick = true;
+    }
+
+    /// Allows demand to open at most this many connections, one at the least, within the maximum;
+    /// surplus is closed as after [`set_limits`](Self::set_limits).
+    pub(crate) fn allow(&mut self, allowed: Option<u32>, now: Nanos, fx: &mut Effects<C>) {
+        let allowed = allowed.map_or(u32::MAX, |allowed| allowed.max(1));
+        if allowed == self.allowed {
+            return;
+        }
+        self.allowed = allowed;
+        self.set_ceiling();
+        self.trim(fx);
+        self.pump(now, fx);
+        fx.changed = true;
     }
 
     /// Closes what is idle now. Returns how many that were.

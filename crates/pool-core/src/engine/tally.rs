@@ -27,6 +27,8 @@ pub(crate) struct Tally {
     pub(crate) opened: u64,
     pub(crate) connect_failures: u64,
     pub(crate) connect_failure_codes: BTreeMap<String, u64>,
+    /// Connects that the server refused because it is full.
+    pub(crate) refusals: u64,
     pub(crate) validation_failures: u64,
     /// Checks that nobody had asked for and that passed.
     pub(crate) own_checks_passed: u64,
@@ -79,6 +81,7 @@ impl Tally {
             opened: 0,
             connect_failures: 0,
             connect_failure_codes: BTreeMap::new(),
+            refusals: 0,
             validation_failures: 0,
             own_checks_passed: 0,
             recycle_failures: 0,
@@ -134,6 +137,17 @@ impl Tally {
             self.hold_sampled = (self.returns(), self.held);
         }
         self.typical_hold
+    }
+
+    /// Callers that have asked and do not wait any more, whatever came of it.
+    pub(crate) const fn settled(&self) -> u64 {
+        self.immediate
+            + self.queued
+            + self.timeouts
+            + self.cancelled
+            + self.rejected
+            + self.shed
+            + self.failed_fast
     }
 
     pub(crate) fn waited(&mut self, waited: Nanos) {

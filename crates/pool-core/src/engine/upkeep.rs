@@ -35,7 +35,8 @@ impl<C> State<C> {
             Some(until) if now < until => until,
             Some(_) => {
                 self.saturated_until = None;
-                self.ceiling = self.most();
+                self.server_room = u32::MAX;
+                self.set_ceiling();
                 NEVER
             }
             None => NEVER,

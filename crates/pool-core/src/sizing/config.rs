@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::Limits;
 
+/// A day, in milliseconds.
+const LONGEST_INTERVAL: u64 = 86_400_000;
+
 /// Automatic sizing by load, with the eight fields of the TypeScript layer.
 ///
 /// Deserialises both `snake_case` and the original `camelCase` names; an unknown field is an
@@ -66,14 +69,16 @@ impl DynamicPoolConfig {
     /// # Errors
     ///
     /// All problems together: `minSize` above `maxSize` or `maxSize` zero, thresholds outside
-    /// 0 < down < up ≤ 100, an increment or the interval zero.
+    /// 0 < down < up ≤ 100, an increment or the interval zero, `maxSize` above
+    /// [`Limits::CEILING`], the interval longer than a day.
     pub fn validate(&self) -> Result<(), InvalidDynamicPoolConfig> {
         let mut problems = Vec::new();
-        if Limits::new(self.min_size, self.max_size).is_err() {
-            problems.push(SizingProblem::Sizes {
-                min: self.min_size,
-                max: self.max_size,
-            });
+        let (min, max) = (self.min_size, self.max_size);
+        if min > max || max == 0 {
+            problems.push(SizingProblem::Sizes { min, max });
+        }
+        if max > Limits::CEILING {
+            problems.push(SizingProblem::TooLarge { max });
         }
         let (down, up) = (self.scale_down_threshold, self.scale_up_threshold);
         // Written so that a NaN does not pass.
@@ -91,6 +96,10 @@ impl DynamicPoolConfig {
                 .filter(|(_, value)| *value == 0)
                 .map(|(field, _)| SizingProblem::Zero { field }),
         );
+        if self.evaluation_interval > LONGEST_INTERVAL {
+            let interval = self.evaluation_interval;
+            problems.push(SizingProblem::TooLong { interval });
+        }
         if problems.is_empty() {
             Ok(())
         } else {
@@ -159,6 +168,18 @@ pub enum SizingProblem {
         down: f64,
         /// `scaleUpThreshold`.
         up: f64,
+    },
+    /// No pool can be as large as `maxSize`.
+    #[error("maxSize {max} is above {}: lower maxSize", Limits::CEILING)]
+    TooLarge {
+        /// `maxSize`.
+        max: u32,
+    },
+    /// A pool that is looked at less than once a day is not sized by load.
+    #[error("evaluationInterval {interval} ms is above {LONGEST_INTERVAL}, a day: lower it")]
+    TooLong {
+        /// `evaluationInterval` in milliseconds.
+        interval: u64,
     },
     /// A field is zero that must not be.
     #[error("{field} is 0: want at least 1")]

@@ -1,6 +1,6 @@
 //! The policy of the eight fields.
 
-use super::{Decision, Direction, DynamicPoolConfig, Observation, SizingPolicy};
+use super::{Decision, DynamicPoolConfig, InvalidDynamicPoolConfig, Observation, SizingPolicy};
 
 /// Adds or removes a fixed number of connections when utilisation crosses a threshold.
 ///
@@ -9,24 +9,27 @@ use super::{Decision, Direction, DynamicPoolConfig, Observation, SizingPolicy};
 /// - Both thresholds are inclusive.
 /// - The size never goes below the most connections that were in use at once in the interval, and
 ///   never down while callers wait.
+/// - The limits are those of the pool that is observed.
 #[derive(Clone, Copy, Debug)]
 pub struct ThresholdPolicy {
     config: DynamicPoolConfig,
 }
 
 impl ThresholdPolicy {
-    /// Follows `config`, which has been [validated](DynamicPoolConfig::validate).
-    #[must_use]
-    pub const fn new(config: DynamicPoolConfig) -> Self {
-        Self { config }
+    /// Follows `config`.
+    ///
+    /// # Errors
+    ///
+    /// As [`DynamicPoolConfig::validate`].
+    pub fn new(config: DynamicPoolConfig) -> Result<Self, InvalidDynamicPoolConfig> {
+        config.validate()?;
+        Ok(Self { config })
     }
 }
 
 impl SizingPolicy for ThresholdPolicy {
     fn decide(&mut self, seen: &Observation) -> Decision {
         let DynamicPoolConfig {
-            min_size: min,
-            max_size: max,
             scale_up_threshold: up,
             scale_down_threshold: down,
             scale_up_increment,
@@ -34,65 +37,51 @@ impl SizingPolicy for ThresholdPolicy {
             ..
         } = self.config;
         let utilisation = seen.utilisation();
-        let size = seen.size.max(seen.target).clamp(min, max);
+        let size = seen.base();
+        let stay = |reason| Decision::resize(size, size, reason);
         let in_use = seen.average_in_use;
-        let facts = format!("utilisation {utilisation:.0} % ({in_use:.1} of {size} in use)");
+        // Prints 10 as 10 and 10.26 as 10.3.
+        let existed = (seen.average_size * 10.0).round() / 10.0;
+        let facts = format!("utilisation {utilisation:.0} % ({in_use:.1} of {existed} in use)");
         if utilisation >= up {
-            let target = size.saturating_add(scale_up_increment).min(max);
+            let target = seen.within(size.saturating_add(scale_up_increment));
             return if target > size {
-                Decision {
-                    target,
-                    direction: Direction::Up,
-                    reason: format!("{facts} is at or above {up} %: {size} → {target}"),
-                }
+                let reason = format!("{facts} is at or above {up} %: {size} → {target}");
+                Decision::resize(size, target, reason)
             } else {
-                stay(
-                    size,
-                    format!("{facts} is at or above {up} %, but {size} is the maximum"),
-                )
+                stay(format!(
+                    "{facts} is at or above {up} %, but {size} is the maximum"
+                ))
             };
         }
         if utilisation <= down {
             if seen.waiting > 0 {
                 let waiting = seen.waiting;
-                return stay(
-                    size,
-                    format!("{facts}, but {waiting} callers wait: {size} stays"),
-                );
+                return stay(format!("{facts}, but {waiting} callers wait: {size} stays"));
             }
-            let lowest = min.max(seen.peak_in_use).min(max);
+            let lowest = seen.within(seen.peak_in_use);
             let target = size.saturating_sub(scale_down_increment).max(lowest);
             return if target < size {
-                Decision {
-                    target,
-                    direction: Direction::Down,
-                    reason: format!("{facts} is at or below {down} %: {size} → {target}"),
-                }
-            } else if size == min {
-                stay(
-                    size,
-                    format!("{facts} is at or below {down} %, but {size} is the minimum"),
-                )
+                let reason = format!("{facts} is at or below {down} %: {size} → {target}");
+                Decision::resize(size, target, reason)
+            } else if size == seen.min {
+                stay(format!(
+                    "{facts} is at or below {down} %, but {size} is the minimum"
+                ))
             } else {
                 let peak = seen.peak_in_use;
-                stay(
-                    size,
-                    format!("{facts}, but {peak} were in use at once: {size} stays"),
-                )
+                stay(format!(
+                    "{facts}, but {peak} were in use at once: {size} stays"
+                ))
             };
         }
-        stay(
-            size,
-            format!("{facts} is between {down} % and {up} %: {size} stays"),
-        )
+        stay(format!(
+            "{facts} is between {down} % and {up} %: {size} stays"
+        ))
     }
-}
 
-const fn stay(target: u32, reason: String) -> Decision {
-    Decision {
-        target,
-        direction: Direction::Stay,
-        reason,
+    fn interval(&self) -> Option<std::time::Duration> {
+        Some(self.config.interval())
     }
 }
 
@@ -112,13 +101,14 @@ mod tests {
             average_size: f64::from(size),
             peak_in_use,
             waiting,
-            waited: 0,
             size,
             target: size,
             min: 5,
             max: 100,
+            ..Observation::default()
         };
-        let decision = ThresholdPolicy::new(DynamicPoolConfig::default()).decide(&observation);
+        let mut policy = ThresholdPolicy::new(DynamicPoolConfig::default()).unwrap();
+        let decision = policy.decide(&observation);
         assert_eq!(decision.target, target, "{decision:?}");
     }
 
@@ -149,5 +139,16 @@ mod tests {
     fn an_empty_pool_grows_only_when_somebody_waits() {
         check((0.0, 0, 0, 0), 5);
         check((0.0, 0, 0, 3), 15);
+    }
+
+    #[test]
+    fn a_configuration_that_contradicts_itself_makes_no_policy() {
+        let config = DynamicPoolConfig {
+            min_size: 9,
+            max_size: 3,
+            ..DynamicPoolConfig::default()
+        };
+        let refused = ThresholdPolicy::new(config).unwrap_err().to_string();
+        assert!(refused.contains("minSize 9"), "{refused}");
     }
 }

@@ -30,6 +30,8 @@ mod puddle;
 mod queue;
 mod runtime_settings;
 mod send;
+mod sizing_modes;
+mod sizing_problems;
 mod sqlx;
 mod sqlx_runtime;
 mod warmup;

@@ -4,9 +4,11 @@
 use std::cell::Cell;
 use std::time::Duration;
 
+use pool_core::sizing::reactive::{Queue, Worth};
 use pool_core::sizing::{
-    Decision, DecisionRecord, InvalidDynamicPoolConfig, Observation, SizingPolicy, SizingProblem,
-    ThresholdPolicy,
+    AdaptiveConfig, AdaptivePolicy, Brake, Decision, DecisionRecord, Explanation,
+    InvalidAdaptiveConfig, InvalidDynamicPoolConfig, Observation, SizingMode, SizingPolicy,
+    SizingProblem, SizingWarning, ThresholdPolicy,
 };
 use pool_core::{
     AcquireError, AcquireErrorKind, BuildError, BuildProblem, CloseReason, ClosedCounters,
@@ -55,6 +57,9 @@ fn every_public_type_is_send_and_sync_where_that_is_right() {
         PooledConnection<'static, Scripted>,
         AcquireError,
         AcquireErrorKind,
+        AdaptiveConfig,
+        AdaptivePolicy,
+        Brake,
         BuildError,
         BuildProblem,
         CloseReason,
@@ -67,8 +72,10 @@ fn every_public_type_is_send_and_sync_where_that_is_right() {
         DrainReport,
         DynamicPoolConfig,
         EventHandlers,
+        Explanation,
         HeldSince,
         Histograms,
+        InvalidAdaptiveConfig,
         InvalidDynamicPoolConfig,
         InvalidLimits,
         Leak,
@@ -81,13 +88,17 @@ fn every_public_type_is_send_and_sync_where_that_is_right() {
         PoolEvents,
         PoolMetrics,
         Quantiles,
+        Queue,
         ReleaseCheck,
+        SizingMode,
         SizingProblem,
+        SizingWarning,
         Step,
         ThresholdPolicy,
         TimeSource,
         WarmupError,
         WarmupReport,
+        Worth,
         dyn ConnectionEvents,
         dyn SizingPolicy,
     );
