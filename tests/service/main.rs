@@ -1,7 +1,9 @@
 //! The factory, the container and the operation context over real servers.
 
 mod bad_input;
+mod budget;
 mod context;
 mod examples;
 mod factory;
+mod reload;
 mod support;

@@ -32,6 +32,15 @@ impl Servers {
             .set("services.test.mongodb.name", &name)
     }
 
+    /// The same without MongoDB.
+    pub(crate) fn only_postgres(&self, name: &str) -> ConfigSources {
+        let name = format!("{name}_{}", std::process::id());
+        FactoryConfig::sources()
+            .set("services.test.postgres.url", &self.postgres)
+            .set("services.test.postgres.name", &name)
+            .set("services.test.postgres.min_connections", 2)
+    }
+
     pub(crate) fn config(&self, name: &str) -> FactoryConfig {
         self.sources(name).load().expect("the sources are right")
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures_util::future::{BoxFuture, FutureExt as _, Shared};
 use parking_lot::Mutex;
-use pool_core::PoolEvent;
+use pool_core::{PoolControl, PoolEvent};
 use pool_mongo::MongoPool;
 use pool_postgres::PostgresPool;
 use tokio::sync::{broadcast, oneshot};
@@ -15,8 +15,10 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::any_pool::AnyPool;
+use crate::budget::{BudgetMetrics, Budgets, Shares as _};
 use crate::config::{ConfigError, FactoryConfig};
-use crate::drain::{DrainedPool, FactoryDrainReport};
+use crate::drain::FactoryDrainReport;
 use crate::events::{FactoryEvent, FactoryEvents, forward};
 use crate::managed::Managed;
 use crate::metrics::ServiceMetrics;
@@ -32,12 +34,14 @@ const EVENTS_KEPT: usize = 4_096;
 /// and to a pool is dropped instead, that pool closes its connections without anybody waiting.
 #[derive(Clone)]
 pub struct ConnectionFactory {
-    inner: Arc<Inner>,
+    pub(crate) inner: Arc<Inner>,
 }
 
-struct Inner {
-    config: FactoryConfig,
-    pools: Mutex<Pools>,
+pub(crate) struct Inner {
+    pub(crate) pools: Mutex<Pools>,
+    pub(crate) budgets: Arc<Budgets>,
+    /// One reload at a time.
+    pub(crate) reloading: tokio::sync::Mutex<()>,
     events: broadcast::Sender<FactoryEvent>,
     /// Attempts to make a pool; `drain` waits for them.
     making: TaskTracker,
@@ -49,12 +53,14 @@ struct Inner {
     silent: CancellationToken,
 }
 
-/// Every pool, and the order in which they were made.
-#[derive(Default)]
+/// Every pool, the order in which they were made, and what they are made from.
 pub(crate) struct Pools {
+    pub(crate) config: Arc<FactoryConfig>,
+    /// Moves when another configuration comes into force.
+    pub(crate) generation: u64,
     pub(crate) mongodb: HashMap<Arc<str>, Slot<MongoPool>>,
     pub(crate) postgres: HashMap<Arc<str>, Slot<PostgresPool>>,
-    made: Vec<(Arc<str>, AnyPool)>,
+    pub(crate) made: Vec<(Arc<str>, AnyPool)>,
 }
 
 /// One (service, database).
@@ -66,21 +72,23 @@ pub(crate) enum Slot<P> {
 
 type Attempt<P> = Shared<BoxFuture<'static, Result<P, CreateError>>>;
 
-/// A pool that exists, whichever kind.
-#[derive(Clone)]
-pub(crate) enum AnyPool {
-    Mongodb(MongoPool),
-    Postgres(PostgresPool),
-}
-
 impl ConnectionFactory {
     /// Makes pools from `config`. Nothing is opened yet.
     #[must_use]
     pub fn new(config: FactoryConfig) -> Self {
+        let budgets = Budgets::new();
+        budgets.set(&config.budget_sizes());
         Self {
             inner: Arc::new(Inner {
-                config,
-                pools: Mutex::default(),
+                pools: Mutex::new(Pools {
+                    config: Arc::new(config),
+                    generation: 0,
+                    mongodb: HashMap::new(),
+                    postgres: HashMap::new(),
+                    made: Vec::new(),
+                }),
+                budgets,
+                reloading: tokio::sync::Mutex::new(()),
                 events: broadcast::Sender::new(EVENTS_KEPT),
                 making: TaskTracker::new(),
                 forwarding: TaskTracker::new(),
@@ -99,10 +107,10 @@ impl ConnectionFactory {
         FactoryConfig::from_figment(figment).map(Self::new)
     }
 
-    /// The configuration that the factory was made with.
+    /// The configuration in force.
     #[must_use]
-    pub fn config(&self) -> &FactoryConfig {
-        &self.inner.config
+    pub fn config(&self) -> Arc<FactoryConfig> {
+        Arc::clone(&self.inner.pools.lock().config)
     }
 
     /// The PostgreSQL pool of `service`: made and warmed up by the first who asks, shared by all.
@@ -161,6 +169,21 @@ impl ConnectionFactory {
                 database: pool.database(),
                 metrics: pool.pool_metrics(),
             })
+            .collect()
+    }
+
+    /// How each budget is divided at this moment.
+    #[must_use]
+    pub fn budgets(&self) -> Vec<BudgetMetrics> {
+        self.inner.budgets.metrics()
+    }
+
+    /// Every pool that exists, in the order in which they were made, for consoles and dashboards.
+    #[must_use]
+    pub fn pools(&self) -> Vec<Arc<dyn PoolControl>> {
+        let made = self.inner.pools.lock().made.clone();
+        made.into_iter()
+            .map(|(_, pool)| pool.into_control())
             .collect()
     }
 
@@ -245,16 +268,15 @@ impl Inner {
         pools: &mut Pools,
         service: &str,
     ) -> Result<Attempt<P>, CreateError> {
-        let settings = P::settings(&self.config, service).cloned().ok_or_else(|| {
-            CreateError::new(service, P::DATABASE, CreateErrorKind::Unknown, "", None)
-        })?;
+        if P::settings(&pools.config, service).is_none() {
+            return Err(unknown::<P>(service));
+        }
         let service: Arc<str> = service.into();
         let (sender, outcome) = oneshot::channel();
         let task = {
             let (inner, service) = (Arc::clone(self), Arc::clone(&service));
             async move {
-                let made = inner.make::<P>(&service, settings).await;
-                let made = inner.settle(&service, made);
+                let made = inner.make_current::<P>(&service).await;
                 // Nobody waits any more when all callers were cancelled.
                 drop(sender.send(made));
             }
@@ -270,6 +292,30 @@ impl Inner {
         Ok(attempt)
     }
 
+    /// Makes a pool from the configuration in force at the end, and publishes the outcome.
+    async fn make_current<P: Managed>(&self, service: &Arc<str>) -> Result<P, CreateError> {
+        loop {
+            let (generation, settings) = {
+                let pools = self.pools.lock();
+                let settings = P::settings(&pools.config, service).cloned();
+                (pools.generation, settings)
+            };
+            let made = match settings {
+                Some(settings) => self.make::<P>(service, settings).await,
+                None => Err(unknown::<P>(service)),
+            };
+            match self.settle(service, generation, made) {
+                Ok(made) => return made,
+                // Another configuration has come into force meanwhile.
+                Err(outdated) => {
+                    if let Ok(pool) = outdated {
+                        pool.close(Duration::from_secs(1)).await;
+                    }
+                }
+            }
+        }
+    }
+
     async fn make<P: Managed>(
         &self,
         service: &Arc<str>,
@@ -280,8 +326,14 @@ impl Inner {
             CreateError::new(service, P::DATABASE, kind, origin.clone(), Some(source))
         };
         let making = async {
+            let budget = P::budget(&settings).map(str::to_owned);
             let pool = P::build(settings, service).await.map_err(failed)?;
             self.follow(service, &pool);
+            if let Some(budget) = budget {
+                let any = pool.clone().into_any();
+                self.budgets
+                    .join(&budget, any.label(service), Arc::new(any));
+            }
             tokio::select! {
                 biased;
                 () = self.closed.cancelled() => {
@@ -308,13 +360,18 @@ impl Inner {
         }
     }
 
-    /// Publishes the outcome before anybody is told of it.
+    /// Publishes the outcome before anybody is told of it; gives it back if it is not that of the
+    /// configuration in force.
     fn settle<P: Managed>(
         &self,
         service: &Arc<str>,
+        generation: u64,
         made: Result<P, CreateError>,
-    ) -> Result<P, CreateError> {
+    ) -> Result<Result<P, CreateError>, Result<P, CreateError>> {
         let mut pools = self.pools.lock();
+        if generation != pools.generation && !self.closed.is_cancelled() {
+            return Err(made);
+        }
         match &made {
             Ok(pool) => {
                 // A pool of the same name that its user had closed gives its place.
@@ -331,7 +388,7 @@ impl Inner {
                 P::slots(&mut pools).remove(service);
             }
         }
-        made
+        Ok(made)
     }
 
     /// Fans the pool's events in. The pool told of its making before anybody could listen.
@@ -353,6 +410,16 @@ impl Inner {
 }
 
 impl Pools {
+    /// Takes a pool out, that it may be closed.
+    pub(crate) fn forget(&mut self, service: &str, database: Database) {
+        self.made
+            .retain(|(name, pool)| **name != *service || pool.database() != database);
+        match database {
+            Database::Mongodb => drop(self.mongodb.remove(service)),
+            Database::Postgresql => drop(self.postgres.remove(service)),
+        }
+    }
+
     fn unfinished(&self) -> Vec<(Arc<str>, Database)> {
         fn of<P: Managed>(
             slots: &HashMap<Arc<str>, Slot<P>>,
@@ -366,49 +433,8 @@ impl Pools {
     }
 }
 
-impl AnyPool {
-    const fn database(&self) -> Database {
-        match self {
-            Self::Mongodb(_) => Database::Mongodb,
-            Self::Postgres(_) => Database::Postgresql,
-        }
-    }
-
-    fn pool_metrics(&self) -> pool_core::PoolMetrics {
-        match self {
-            Self::Mongodb(pool) => pool.pool_metrics(),
-            Self::Postgres(pool) => pool.pool_metrics(),
-        }
-    }
-
-    fn is_closed(&self) -> bool {
-        match self {
-            Self::Mongodb(pool) => pool.is_closed(),
-            Self::Postgres(pool) => pool.is_closed(),
-        }
-    }
-
-    async fn drain(&self, service: Arc<str>, deadline: Duration) -> DrainedPool {
-        let (clean, report, summary) = match self {
-            Self::Mongodb(pool) => {
-                let report = pool.close(deadline).await;
-                let summary = report.to_string();
-                (report.clean, report.leases, summary)
-            }
-            Self::Postgres(pool) => {
-                let report = pool.close(deadline).await;
-                let summary = report.to_string();
-                (report.clean, report, summary)
-            }
-        };
-        DrainedPool {
-            service,
-            database: self.database(),
-            clean,
-            report,
-            summary,
-        }
-    }
+fn unknown<P: Managed>(service: &str) -> CreateError {
+    CreateError::new(service, P::DATABASE, CreateErrorKind::Unknown, "", None)
 }
 
 fn closed<P: Managed>(service: &str) -> CreateError {

@@ -32,6 +32,7 @@
 //! |---|---|
 //! | `service` | the service that this process is; the only one when one is configured |
 //! | `drain_timeout_ms` | how long pools may take to close; 10,000 |
+//! | `budgets.NAME.server`, `.max_connections` | a number of connections for all pools that lead to that server |
 //! | `defaults.postgres.*`, `defaults.mongodb.*` | settings under those of every service |
 //! | `services.NAME.postgres.*` | the fields of [`PostgresConfig`](pool_postgres::PostgresConfig): `url`, `max_connections`, ... |
 //! | `services.NAME.mongodb.*` | the fields of [`MongoConfig`](pool_mongo::MongoConfig): `uri`, `database`, `max_connections`, ... |
@@ -66,10 +67,35 @@
 //! own: a cancelled caller takes nothing from the others. When they return, the server has let the
 //! pool in. A failure goes to all who waited for that attempt; the next call begins a new one.
 //!
+//! # Share a server
+//!
+//! A budget bounds all pools of this factory that lead to one server, whatever their own limits:
+//!
+//! ```toml
+//! [budgets.main]
+//! server = "db.example:5432" # as the URLs of the pools name it
+//! max_connections = 40
+//! ```
+//!
+//! The server never has more of their connections than that. Each pool has its minimum first; then
+//! those that need more get equally much; what nobody needs is at everybody's disposal. A pool that
+//! has more than its part yields idle connections at once, the others when they come back: no holder
+//! is interrupted. [`ConnectionFactory::budgets`] shows the parts. What a budget does not count: the
+//! short-lived connections that cancel statements, those of another factory or process, and what
+//! MongoDB's driver has beside leases, which are monitors, and sockets until `idle_timeout_ms`.
+//!
+//! # Reload
+//!
+//! [`ConnectionFactory::reload`] puts another configuration in force while the pools run: limits,
+//! sizing, times, credentials, servers, budgets. New credentials and servers are tried first, and a
+//! configuration that cannot be put in force for every pool is put in force for none. Connections
+//! that lead where they led before stay open.
+//!
 //! # Observe
 //!
 //! [`ConnectionFactory::subscribe`] follows the events of every pool with the names of its service
-//! and database; [`ConnectionFactory::pool_metrics`] reads the numbers of all.
+//! and database; [`ConnectionFactory::pool_metrics`] reads the numbers of all;
+//! [`ConnectionFactory::health`] asks their servers.
 //!
 //! # Shut down
 //!
@@ -78,25 +104,33 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod any_pool;
+mod budget;
+mod change;
 mod config;
 mod database;
 mod drain;
 mod error;
 mod events;
 mod factory;
+mod health;
 mod managed;
 mod metrics;
+mod reload;
 
 // The crates whose types the factory gives, in the versions it was built with.
 pub use {pool_core, pool_mongo, pool_postgres};
 
+pub use crate::budget::{BudgetMetrics, BudgetPart};
 pub use crate::config::{
-    ConfigError, ConfigProblem, ConfigSources, FactoryConfig, MongoSettings, PostgresSettings,
-    ServiceConfig,
+    BudgetConfig, ConfigError, ConfigProblem, ConfigSources, FactoryConfig, MongoSettings,
+    PostgresSettings, ServiceConfig,
 };
 pub use crate::database::Database;
 pub use crate::drain::{DrainedPool, FactoryDrainReport};
 pub use crate::error::{CreateError, CreateErrorKind};
 pub use crate::events::{FactoryEvent, FactoryEvents};
 pub use crate::factory::ConnectionFactory;
+pub use crate::health::{FactoryHealth, PoolHealth, PoolStatus};
 pub use crate::metrics::ServiceMetrics;
+pub use crate::reload::{ChangedPool, ReloadError, ReloadProblem, ReloadReason, ReloadReport};

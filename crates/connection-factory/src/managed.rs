@@ -9,8 +9,9 @@ use pool_core::{PoolEvents, SharedError};
 use pool_mongo::MongoPool;
 use pool_postgres::PostgresPool;
 
+use crate::any_pool::AnyPool;
 use crate::config::{FactoryConfig, MongoSettings, PostgresSettings};
-use crate::factory::{AnyPool, Pools, Slot};
+use crate::factory::{Pools, Slot};
 use crate::{CreateErrorKind, Database};
 
 /// Why a pool could not be made, without the names that the factory adds.
@@ -24,8 +25,10 @@ pub(crate) trait Managed: Clone + Send + Sync + 'static {
     /// The settings for `service`, with where they come from.
     fn settings<'c>(config: &'c FactoryConfig, service: &str) -> Option<&'c Self::Settings>;
     fn origin(settings: &Self::Settings) -> &str;
+    /// The budget that it shares.
+    fn budget(settings: &Self::Settings) -> Option<&str>;
 
-    /// Builds the pool.
+    /// Builds the pool; one that shares a budget has nothing of it yet.
     fn build(
         settings: Self::Settings,
         service: &str,
@@ -63,11 +66,18 @@ impl Managed for PostgresPool {
         &settings.origin
     }
 
+    fn budget(settings: &PostgresSettings) -> Option<&str> {
+        settings.budget.as_deref()
+    }
+
     async fn build(settings: PostgresSettings, service: &str) -> Result<Self, Failure> {
         let named = settings.pool.name.is_some();
         let mut builder = settings.pool.builder().map_err(settings_failure)?;
         if !named {
             builder = builder.name(format!("{service}/{}", Self::DATABASE));
+        }
+        if settings.budget.is_some() {
+            builder = builder.allowance(0);
         }
         builder.build().map_err(settings_failure)
     }
@@ -113,11 +123,19 @@ impl Managed for MongoPool {
         &settings.origin
     }
 
+    fn budget(settings: &MongoSettings) -> Option<&str> {
+        settings.budget.as_deref()
+    }
+
     async fn build(settings: MongoSettings, service: &str) -> Result<Self, Failure> {
         let mut pool = settings.pool;
         pool.name
             .get_or_insert_with(|| format!("{service}/{}", Self::DATABASE));
-        Self::from_config(pool).await.map_err(settings_failure)
+        let mut builder = pool.into_builder();
+        if settings.budget.is_some() {
+            builder = builder.allowance(0);
+        }
+        builder.build().await.map_err(settings_failure)
     }
 
     async fn warm_up(&self) -> Result<(), Failure> {

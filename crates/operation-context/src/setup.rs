@@ -13,11 +13,14 @@ use service_container::{
 /// What a pool may need beyond its own deadline to say that it missed it.
 const MARGIN: Duration = Duration::from_secs(1);
 
+/// How long a server has to answer a health check, whoever asks for longer.
+const PING: Duration = Duration::from_secs(5);
+
 /// Registers the factory and the pools of the configuration's own service in a new container, and
 /// makes the pools: when this returns, their servers have let them in.
 ///
 /// Disposing of the container closes the pools, the last made first, each within
-/// `drain_timeout_ms`.
+/// `drain_timeout_ms`. Its [`health`](service_container::Scope::health) asks their servers.
 ///
 /// # Errors
 ///
@@ -105,6 +108,7 @@ pub(crate) fn register(
                 let report = pool.close(drain).await;
                 closed(report.clean, &report)
             })
+            .health(|pool: Arc<PostgresPool>| async move { pool.ping(PING).await })
             .dispose_timeout(drain + MARGIN);
     }
     if mongodb {
@@ -117,6 +121,7 @@ pub(crate) fn register(
                 let report = pool.close(drain).await;
                 closed(report.clean, &report)
             })
+            .health(|pool: Arc<MongoPool>| async move { pool.ping(PING).await })
             .dispose_timeout(drain + MARGIN);
     }
     // The disposal as a whole leaves each pool its own time.

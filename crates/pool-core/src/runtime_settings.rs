@@ -83,6 +83,13 @@ impl RuntimeSettings {
     }
 }
 
+impl Default for RuntimeSettings {
+    /// Those of a pool that was built without any.
+    fn default() -> Self {
+        Self::of(&Settings::default())
+    }
+}
+
 impl<M: ConnectionManager> Pool<M> {
     /// The settings in force that can change while the pool runs.
     #[must_use]

@@ -19,7 +19,7 @@ use crate::uri;
 const LEASES_AT_ONCE: u32 = 64;
 
 /// The engine's own bound on an attempt is a net under the attempt's own, which knows the cause.
-const MARGIN: Duration = Duration::from_secs(1);
+pub(crate) const MARGIN: Duration = Duration::from_secs(1);
 
 /// Something done to the engine's builder.
 type Step = Box<dyn FnOnce(PoolBuilder<MongoManager>) -> PoolBuilder<MongoManager> + Send>;
@@ -118,6 +118,14 @@ impl MongoPoolBuilder {
     /// is otherwise noticed by nobody.
     pub const fn require_database(mut self, required: bool) -> Self {
         self.settings.require_database = required;
+        self
+    }
+
+    /// How many leases of its maximum the pool may use from the start; see
+    /// [`MongoPool::set_allowance`]. Defaults to all of them.
+    pub fn allowance(mut self, leases: u32) -> Self {
+        self.steps
+            .push(Box::new(move |engine| engine.allowance(leases)));
         self
     }
 

@@ -140,7 +140,7 @@ impl Duty {
             backend: inner.backend(),
             floor: inner.floor(),
             busy: inner.engine.counts().active,
-            every: inner.settings.idle_timeout.map(|timeout| timeout / 3),
+            every: inner.settings().idle_timeout.map(|timeout| timeout / 3),
         }
     }
 

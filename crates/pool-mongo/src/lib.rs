@@ -198,6 +198,7 @@ mod keeper;
 mod leased;
 mod manager;
 mod nesting;
+mod ping;
 mod pool;
 mod reconfigure;
 mod sockets;
@@ -217,7 +218,9 @@ pub use crate::guard::MongoLease;
 pub use crate::leased::{Leased, MongoSession};
 pub use crate::manager::{ManagedLease, MongoManager};
 pub use crate::pool::MongoPool;
-pub use crate::reconfigure::{MongoReconfigure, MongoReconfigureReport, ReconfigureError};
+pub use crate::reconfigure::{
+    MongoReconfigure, MongoReconfigureReport, PreparedReconfigure, ReconfigureError,
+};
 pub use crate::sockets::{ClosedSockets, ServerSockets};
 pub use crate::uri::UriProblem;
 pub use crate::warmup::MongoWarmupReport;

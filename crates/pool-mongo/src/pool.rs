@@ -15,7 +15,7 @@ use pool_core::{
     PoolEvents, PoolMetrics,
 };
 use secrecy::SecretString;
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -41,11 +41,11 @@ pub struct MongoPool {
 /// One pool. Leases and the engine's tasks do not hold it, so it ends with its last handle.
 pub(crate) struct Inner {
     pub(crate) engine: Pool<MongoManager>,
-    pub(crate) settings: Settings,
+    settings: Mutex<Settings>,
     /// What the client in force was created from.
     pub(crate) uri: Mutex<SecretString>,
     /// One reconfiguration at a time.
-    pub(crate) reconfiguring: Semaphore,
+    pub(crate) reconfiguring: Arc<Semaphore>,
     /// Whether a warm-up has opened the sockets as well; the engine knows of leases only.
     pub(crate) warmed: AtomicBool,
     pub(crate) stop: CancellationToken,
@@ -55,6 +55,15 @@ pub(crate) struct Inner {
 impl Inner {
     pub(crate) fn backend(&self) -> Arc<Backend> {
         self.engine.manager().backend()
+    }
+
+    /// The settings in force.
+    pub(crate) fn settings(&self) -> Settings {
+        self.settings.lock().clone()
+    }
+
+    pub(crate) fn set_settings(&self, settings: Settings) {
+        *self.settings.lock() = settings;
     }
 
     /// How many leases and sockets are kept without demand.
@@ -92,9 +101,9 @@ impl MongoPool {
         let events = engine.subscribe();
         let inner = Arc::new(Inner {
             engine,
-            settings,
+            settings: Mutex::new(settings),
             uri: Mutex::new(uri),
-            reconfiguring: Semaphore::new(1),
+            reconfiguring: Arc::new(Semaphore::new(1)),
             warmed: AtomicBool::new(false),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
@@ -161,6 +170,24 @@ impl MongoPool {
     #[must_use]
     pub fn limits(&self) -> Limits {
         self.inner.engine.limits()
+    }
+
+    /// Allows the pool only so many leases of its maximum; `None`, the default, all of them. See
+    /// [`Pool::set_allowance`]. Sockets that are not needed any more end within `idle_timeout`.
+    pub fn set_allowance(&self, leases: Option<u32>) {
+        self.inner.engine.set_allowance(leases);
+    }
+
+    /// How many leases of its maximum the pool is allowed, if it is not all of them.
+    #[must_use]
+    pub fn allowance(&self) -> Option<u32> {
+        self.inner.engine.allowance()
+    }
+
+    /// Notifies `changes` whenever a divider of leases should look; see [`Pool::watch`].
+    #[allow(clippy::must_use_candidate, reason = "called for what it does")]
+    pub fn watch(&self, changes: Arc<Notify>) -> bool {
+        self.inner.engine.watch(changes)
     }
 
     /// The most sockets to one server: the driver's `maxPoolSize`.

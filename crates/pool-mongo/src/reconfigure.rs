@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret as _, SecretString};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout_at};
 
 use crate::backend::Backend;
-use crate::builder::{checked, client_options};
-use crate::config::Settings;
+use crate::builder::{MARGIN, checked, client_options};
+use crate::config::{MongoConfig, Settings};
 use crate::drain::shut_down;
 use crate::error::{MongoConnectError, MongoPoolError};
 use crate::pool::{Inner, MongoPool};
@@ -23,7 +24,22 @@ pub struct MongoReconfigure {
     pool: MongoPool,
     uri: Option<SecretString>,
     ceiling: Option<u32>,
+    config: Option<MongoConfig>,
     drain_within: Duration,
+}
+
+/// A reconfiguration whose new client is proven and warm; from [`MongoReconfigure::prepare`].
+///
+/// Dropped without [`take_over`](Self::take_over), the new client ends in the background and
+/// nothing has changed.
+#[must_use = "nothing changes until `take_over`"]
+pub struct PreparedReconfigure {
+    pool: MongoPool,
+    /// The new client; none where the one in force will do.
+    new: Option<(Arc<Backend>, SecretString)>,
+    settings: Settings,
+    began: Instant,
+    _turn: OwnedSemaphorePermit,
 }
 
 /// What a reconfiguration did.
@@ -93,6 +109,7 @@ impl MongoPool {
             pool: self.clone(),
             uri: None,
             ceiling: None,
+            config: None,
             drain_within: Duration::ZERO,
         }
     }
@@ -108,6 +125,13 @@ impl MongoReconfigure {
     /// The new ceiling. Defaults to the one in force.
     pub const fn ceiling(mut self, sockets: u32) -> Self {
         self.ceiling = Some(sockets);
+        self
+    }
+
+    /// Everything in `config` but its name, its database and its sizes. Where nothing of it
+    /// concerns the client, as with `acquire_timeout`, the client in force stays.
+    pub fn config(mut self, config: MongoConfig) -> Self {
+        self.config = Some(config);
         self
     }
 
@@ -133,38 +157,155 @@ impl MongoReconfigure {
     /// Cancel safe: either the new client has taken over or it does not exist. Two that run at
     /// once take effect one after the other.
     pub async fn apply(self) -> Result<MongoReconfigureReport, ReconfigureError> {
+        let drain_within = self.drain_within;
+        let (mut report, old) = self.prepare().await?.swap();
+        if let Some(old) = old {
+            let drained = timeout_at(Instant::now() + drain_within, old.unused());
+            let _ = drained.await;
+            report.old_leases = old.leases.count();
+        }
+        Ok(report)
+    }
+
+    /// Builds and warms, so that nothing can go wrong any more when
+    /// [`take_over`](PreparedReconfigure::take_over) swaps. Until then no other reconfiguration of
+    /// this pool can begin.
+    ///
+    /// # Errors
+    ///
+    /// As [`apply`](Self::apply).
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: nothing has changed.
+    pub async fn prepare(self) -> Result<PreparedReconfigure, ReconfigureError> {
         let began = Instant::now();
         let inner = &self.pool.inner;
-        let _turn = inner.reconfiguring.acquire().await;
+        let closed = || ReconfigureError::Closed {
+            pool: inner.engine.name().to_owned(),
+        };
+        let turn = Arc::clone(&inner.reconfiguring).acquire_owned().await;
+        let turn = turn.map_err(|_closed| closed())?;
         if inner.engine.is_closed() {
-            let pool = inner.engine.name().to_owned();
-            return Err(ReconfigureError::Closed { pool });
+            return Err(closed());
         }
-        let uri = self.uri.unwrap_or_else(|| inner.uri.lock().clone());
-        let settings = current_settings(inner, self.ceiling);
-        let new = prepared(&uri, settings, inner.floor()).await?;
-        let old = inner.take_over(Arc::clone(&new), uri);
-        let elapsed = began.elapsed();
-        inner.tasks.spawn(end(Arc::clone(&old)));
-        if inner.engine.is_closed() {
-            // Closed meanwhile, perhaps before the new client could be seen.
-            inner.tasks.spawn(end(Arc::clone(&new)));
+        let in_force = inner.uri.lock().clone();
+        let before = current_settings(inner, None);
+        let mut settings = current_settings(inner, self.ceiling);
+        let mut uri = self.uri;
+        let mut same_client = false;
+        if let Some(config) = self.config {
+            uri.get_or_insert_with(|| config.uri.clone());
+            let given = config.ceiling;
+            let wanted = config.into_builder().settings;
+            // Room that nobody has asked for is no reason for another client.
+            settings.ceiling = given.or_else(|| before.ceiling.max(Some(wanted.ceiling())));
+            settings.limits = wanted
+                .dynamic
+                .map_or(wanted.limits, |sizing| (sizing.min_size, sizing.max_size));
+            settings.acquire_timeout = wanted.acquire_timeout;
+            settings.connect_timeout = wanted.connect_timeout;
+            settings.idle_timeout = wanted.idle_timeout;
+            settings.leak_threshold = wanted.leak_threshold;
+            settings.max_connecting = wanted.max_connecting;
+            settings.max_waiters = wanted.max_waiters;
+            same_client = settings.ceiling == before.ceiling
+                && settings.connect_timeout == before.connect_timeout
+                && settings.idle_timeout == before.idle_timeout
+                && settings.max_connecting == before.max_connecting;
         }
-        let drained = timeout_at(Instant::now() + self.drain_within, old.unused());
-        let _ = drained.await;
-        Ok(MongoReconfigureReport {
-            hosts: new.hosts().to_owned(),
-            sockets: new.open_now(),
-            old_leases: old.leases.count(),
-            elapsed,
+        let uri = uri.unwrap_or_else(|| in_force.clone());
+        same_client &= uri.expose_secret() == in_force.expose_secret();
+        let new = if same_client {
+            checked(uri.expose_secret(), settings.clone())?;
+            None
+        } else {
+            Some((prepared(&uri, settings.clone(), inner.floor()).await?, uri))
+        };
+        Ok(PreparedReconfigure {
+            pool: self.pool,
+            new,
+            settings,
+            began,
+            _turn: turn,
         })
+    }
+}
+
+impl PreparedReconfigure {
+    /// Whether there is a new client.
+    #[must_use]
+    pub const fn replaces_the_client(&self) -> bool {
+        self.new.is_some()
+    }
+
+    /// Swaps: from now on leases are the new client's, and the old one ends as its leases come
+    /// back.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime.
+    #[allow(clippy::must_use_candidate, reason = "called for what it does")]
+    pub fn take_over(self) -> MongoReconfigureReport {
+        self.swap().0
+    }
+
+    fn swap(mut self) -> (MongoReconfigureReport, Option<Arc<Backend>>) {
+        let inner = &self.pool.inner;
+        let Settings {
+            acquire_timeout,
+            idle_timeout,
+            leak_threshold,
+            max_waiters,
+            ..
+        } = self.settings;
+        let mut of_leases = inner.engine.runtime_settings();
+        of_leases.acquire_timeout = acquire_timeout;
+        of_leases.connect_timeout = self.settings.proof_timeout() + MARGIN;
+        of_leases.idle_timeout = idle_timeout;
+        of_leases.leak_threshold = leak_threshold;
+        of_leases.max_waiters = max_waiters;
+        let tuned = inner.engine.set_runtime_settings(of_leases);
+        tuned.expect("the settings have been checked");
+        let mut settings = self.settings.clone();
+        // Room for growth that nobody asked for is not a setting.
+        settings.ceiling = inner.settings().ceiling.and(settings.ceiling);
+        inner.set_settings(settings);
+        let old = self.new.take().map(|(new, uri)| {
+            let old = inner.take_over(Arc::clone(&new), uri);
+            inner.tasks.spawn(end(Arc::clone(&old)));
+            if inner.engine.is_closed() {
+                // Closed meanwhile, perhaps before the new client could be seen.
+                inner.tasks.spawn(end(new));
+            }
+            old
+        });
+        let current = inner.backend();
+        let report = MongoReconfigureReport {
+            hosts: current.hosts().to_owned(),
+            sockets: current.open_now(),
+            old_leases: old.as_ref().map_or(0, |old| old.leases.count()),
+            elapsed: self.began.elapsed(),
+        };
+        (report, old)
+    }
+}
+
+impl Drop for PreparedReconfigure {
+    fn drop(&mut self) {
+        let Some((new, _)) = self.new.take() else {
+            return;
+        };
+        if tokio::runtime::Handle::try_current().is_ok() {
+            self.pool.inner.tasks.spawn(end(new));
+        }
     }
 }
 
 /// The settings that the new client has to fit.
 fn current_settings(inner: &Inner, ceiling: Option<u32>) -> Settings {
     let limits = inner.engine.limits();
-    let mut settings = inner.settings.clone();
+    let mut settings = inner.settings();
     settings.limits = (limits.min(), limits.max());
     settings.dynamic = None;
     settings.ceiling = Some(ceiling.unwrap_or_else(|| inner.backend().ceiling));
@@ -263,6 +404,15 @@ impl fmt::Display for MongoReconfigureReport {
             0 => Ok(()),
             leases => write!(f, "; {leases} leases of the old client are still held"),
         }
+    }
+}
+
+impl fmt::Debug for PreparedReconfigure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PreparedReconfigure")
+            .field("pool", &self.pool)
+            .field("replaces_the_client", &self.replaces_the_client())
+            .finish_non_exhaustive()
     }
 }
 

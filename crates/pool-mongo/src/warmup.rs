@@ -74,7 +74,7 @@ impl MongoPool {
                 failed(Some(cause.unwrap_or_else(|| Arc::new(error))))
             })
         };
-        let limit = self.inner.settings.acquire_timeout;
+        let limit = self.inner.settings().acquire_timeout;
         let leases = match tokio::time::timeout(limit, work).await {
             Ok(leases) => leases?,
             Err(_elapsed) => return Err(failed(None)),

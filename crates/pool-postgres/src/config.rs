@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pool_core::DynamicPoolConfig;
+use pool_core::{DynamicPoolConfig, RuntimeSettings};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 use sqlx::postgres::PgConnectOptions;
@@ -124,6 +124,31 @@ impl PostgresConfig {
         }
     }
 
+    /// Those of the settings that can change while the pool runs, with the defaults of what is not
+    /// set.
+    #[must_use]
+    pub fn runtime_settings(&self) -> RuntimeSettings {
+        let mut settings = RuntimeSettings::default();
+        macro_rules! apply {
+            ($($field:ident: $value:expr,)*) => {$(
+                if let Some(value) = $value {
+                    settings.$field = value;
+                }
+            )*};
+        }
+        apply! {
+            acquire_timeout: self.acquire_timeout(),
+            connect_timeout: self.connect_timeout(),
+            idle_timeout: self.idle_timeout(),
+            max_lifetime: self.max_lifetime(),
+            max_connecting: self.max_connecting,
+        }
+        settings.keepalive = self.keepalive();
+        settings.leak_threshold = self.leak_threshold();
+        settings.max_waiters = self.max_waiters;
+        settings
+    }
+
     /// How long a caller waits for a connection, if that is set.
     #[must_use]
     pub fn acquire_timeout(&self) -> Option<Duration> {
@@ -188,6 +213,15 @@ impl PostgresConfig {
         };
         problems.extend(engine.problems().into_iter().map(Into::into));
         problems
+    }
+
+    /// Whether connections that were opened with `other` are as good as those that this
+    /// configuration opens: the same server, database, user and parameters, whatever the password.
+    #[must_use]
+    pub fn leads_where(&self, other: &Self) -> bool {
+        let without_password = |config: &Self| url::without_password(config.url.expose_secret());
+        without_password(self) == without_password(other)
+            && self.statement_cache_capacity == other.statement_cache_capacity
     }
 
     /// The server that the URL leads to, as `host:port`, or the folder of its socket in place of

@@ -1,6 +1,10 @@
-//! What can change about a pool that runs, beside its size.
+//! What can change about a pool that runs, beside its size, and whether its server is there.
 
-use pool_core::{ConnectionManager as _, RuntimeSettings};
+use std::sync::Arc;
+use std::time::Duration;
+
+use pool_core::{ConnectionManager as _, RuntimeSettings, SharedError};
+use sqlx::Connection as _;
 use sqlx::postgres::PgConnectOptions;
 
 use crate::PostgresPool;
@@ -35,6 +39,31 @@ impl PostgresPool {
         Ok(())
     }
 
+    /// Asks the server whether it is there, over a connection of the pool, for a health check.
+    ///
+    /// # Errors
+    ///
+    /// No connection, as an [`AcquireError`](pool_core::AcquireError); no answer; or all of it took
+    /// longer than `within`.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    pub async fn ping(&self, within: Duration) -> Result<(), SharedError> {
+        // An acquire that ends first says more than the end of the whole.
+        let for_one = within.mul_f64(0.9);
+        let ping = async {
+            let acquired = self.engine().acquire_timeout(for_one).await;
+            let mut connection = acquired.map_err(|error| Arc::new(error) as SharedError)?;
+            let answer = connection.ping().await;
+            answer.map_err(|error| Arc::new(error) as SharedError)
+        };
+        match tokio::time::timeout(within, ping).await {
+            Ok(answer) => answer,
+            Err(_elapsed) => Err(Arc::new(NoAnswer(within))),
+        }
+    }
+
     /// Opens one connection with `options`, prepares it as the pool would, and closes it: whether
     /// the server lets the pool in that way, before
     /// [`set_connect_options`](Self::set_connect_options) makes it so. For that moment there is
@@ -57,3 +86,8 @@ impl PostgresPool {
         Ok(())
     }
 }
+
+/// The server did not say anything in time.
+#[derive(Debug, thiserror::Error)]
+#[error("the server did not answer within {0:?}")]
+struct NoAnswer(Duration);

@@ -109,6 +109,22 @@ pub(crate) fn parse(url: &str) -> Result<PgConnectOptions, UrlProblem> {
     })
 }
 
+/// The URL without its password; as it is, if it cannot be read.
+pub(crate) fn without_password(url: &str) -> String {
+    let Ok(mut parsed) = Url::parse(url) else {
+        return url.to_owned();
+    };
+    // A URL without a host has no password either.
+    let _ = parsed.set_password(None);
+    let others: Vec<_> = parsed
+        .query_pairs()
+        .filter(|(name, _)| name != "password")
+        .map(|(name, value)| (name.into_owned(), value.into_owned()))
+        .collect();
+    parsed.query_pairs_mut().clear().extend_pairs(others);
+    parsed.to_string()
+}
+
 /// The text of the innermost error, without sqlx's own preamble.
 fn cause(error: &sqlx::Error) -> String {
     match error {
@@ -178,6 +194,20 @@ mod tests {
         assert_eq!(options.get_username(), "alice");
         let options = parse("postgres://alice@h?options[search_path]=app").unwrap();
         assert!(address(&options).ends_with(":5432/alice"));
+    }
+
+    #[test]
+    fn two_urls_that_differ_in_their_password_lead_to_the_same_place() {
+        let plain = without_password("postgres://u@h/d?sslmode=require");
+        for same in [
+            "postgres://u:canary-93@h/d?sslmode=require",
+            "postgres://u@h/d?password=canary-93&sslmode=require",
+        ] {
+            assert_eq!(without_password(same), plain);
+        }
+        for other in ["postgres://v@h/d?sslmode=require", "postgres://u@h/d"] {
+            assert_ne!(without_password(other), plain);
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! One configuration for the pools of every service.
 
+mod budgets;
 mod error;
 mod layer;
 mod read;
@@ -17,6 +18,7 @@ use pool_mongo::{MongoConfig, SettingProblem};
 use pool_postgres::{PostgresConfig, PostgresConfigProblem};
 use serde::de::DeserializeOwned;
 
+pub use self::budgets::BudgetConfig;
 pub use self::error::{ConfigError, ConfigProblem};
 use self::read::{Reader, overlay};
 pub use self::sources::ConfigSources;
@@ -25,7 +27,13 @@ use crate::Database;
 
 /// The service that is meant when a configuration names none.
 const DEFAULT_SERVICE: &str = "default";
-const TOP: [&str; 4] = ["defaults", "drain_timeout_ms", "service", "services"];
+const TOP: [&str; 5] = [
+    "budgets",
+    "defaults",
+    "drain_timeout_ms",
+    "service",
+    "services",
+];
 const DATABASES: [&str; 2] = ["mongodb", "postgres"];
 
 /// What a [`ConnectionFactory`](crate::ConnectionFactory) makes pools from; free of mistakes that
@@ -40,6 +48,8 @@ pub struct FactoryConfig {
     pub service: Option<String>,
     /// The services by name.
     pub services: BTreeMap<String, ServiceConfig>,
+    /// The numbers of connections that several pools share, by name.
+    pub budgets: BTreeMap<String, BudgetConfig>,
     /// How long the pools may take to close, `drain_timeout_ms`. Defaults to 10 s.
     pub drain_timeout: Duration,
 }
@@ -62,6 +72,8 @@ pub struct PostgresSettings {
     pub pool: PostgresConfig,
     /// Where the URL comes from, for errors.
     pub origin: String,
+    /// The name of the budget that it shares, if there is one for its server.
+    pub budget: Option<String>,
 }
 
 /// The settings of a MongoDB pool and where they come from.
@@ -72,6 +84,8 @@ pub struct MongoSettings {
     pub pool: MongoConfig,
     /// Where the URI comes from, for errors.
     pub origin: String,
+    /// The name of the budget that it shares, if there is one for its server.
+    pub budget: Option<String>,
 }
 
 impl FactoryConfig {
@@ -91,6 +105,15 @@ impl FactoryConfig {
     /// key as written and its source. Values are not part of the text.
     pub fn from_figment(figment: &Figment) -> Result<Self, ConfigError> {
         Self::read(figment, Vec::new())
+    }
+
+    /// The budgets by name and size.
+    pub(crate) fn budget_sizes(&self) -> BTreeMap<String, u32> {
+        let size = |budget: &BudgetConfig| budget.max_connections.get();
+        self.budgets
+            .iter()
+            .map(|(name, budget)| (name.clone(), size(budget)))
+            .collect()
     }
 
     /// The name of the service that this process is.
@@ -161,13 +184,16 @@ impl FactoryConfig {
         let mut services = tree.remove("services").map_or_else(Dict::new, |value| {
             reader.table(&["services".to_owned()], value)
         });
+        let budgets = tree.remove("budgets").map_or_else(Dict::new, |value| {
+            reader.table(&["budgets".to_owned()], value)
+        });
         for (key, value) in &tree {
             reader.note_unknown(std::slice::from_ref(key), value, &TOP);
         }
         if services.is_empty() && !defaults.is_empty() {
             services.insert(DEFAULT_SERVICE.to_owned(), Value::from(Dict::new()));
         }
-        let services: BTreeMap<_, _> = services
+        let mut services: BTreeMap<_, _> = services
             .into_iter()
             .map(|(name, value)| {
                 let path = ["services".to_owned(), name.clone()];
@@ -175,6 +201,7 @@ impl FactoryConfig {
                 (name, ServiceConfig::read(reader, &path, section, &defaults))
             })
             .collect();
+        let budgets = budgets::read(reader, budgets, &mut services);
         let service = match own {
             Some(name) => {
                 let name = service_name(&name);
@@ -189,6 +216,7 @@ impl FactoryConfig {
         Self {
             service,
             services,
+            budgets,
             drain_timeout,
         }
     }
@@ -235,7 +263,11 @@ impl ServiceConfig {
                     };
                     note_at(reader, &path, &value, &keys, problem.to_string());
                 }
-                Some(PostgresSettings { pool, origin })
+                Some(PostgresSettings {
+                    pool,
+                    origin,
+                    budget: None,
+                })
             }),
             mongodb: mongodb.and_then(|value| {
                 let path = below(path, Database::Mongodb.key());
@@ -250,7 +282,11 @@ impl ServiceConfig {
                     };
                     note_at(reader, &path, &value, &keys, problem.to_string());
                 }
-                Some(MongoSettings { pool, origin })
+                Some(MongoSettings {
+                    pool,
+                    origin,
+                    budget: None,
+                })
             }),
         }
     }

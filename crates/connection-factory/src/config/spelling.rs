@@ -12,6 +12,9 @@ use figment::value::{Dict, Value};
 /// The key under which the services stand, each by its name.
 pub(super) const SERVICES: &str = "services";
 
+/// The key under which the budgets stand.
+pub(super) const BUDGETS: &str = "budgets";
+
 /// Canonical path → the path as its source spells it.
 pub(super) type Spellings = BTreeMap<Vec<String>, Vec<String>>;
 
@@ -62,7 +65,7 @@ impl Walk<'_> {
 /// that belong to somebody else, such as a server's run-time parameters.
 fn has_known_keys(path: &[String]) -> bool {
     match path {
-        [top] => top == SERVICES || top == "defaults",
+        [top] => top == SERVICES || top == BUDGETS || top == "defaults",
         [_, _] => true,
         [services, _, _] => services == SERVICES || path[2] == "dynamic",
         [_, _, _, table] => table == "dynamic",
@@ -76,7 +79,7 @@ fn joined(path: &[String], key: &str) -> Vec<String> {
 
 fn canonical(parent: &[String], key: &str) -> String {
     match parent {
-        [top] if top == SERVICES => service_name(key),
+        [top] if top == SERVICES || top == BUDGETS => service_name(key),
         _ => words(key, '_'),
     }
 }

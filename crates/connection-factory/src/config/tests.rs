@@ -370,3 +370,43 @@ fn a_figment_of_ones_own_keeps_the_names_of_its_files() {
         assert!(error.contains(wanted), "{error}");
     }
 }
+
+#[test]
+fn a_budget_is_shared_by_the_pools_that_lead_to_its_server() {
+    let config = toml(
+        "[budgets.main]\nserver = 'DB.example:5432'\nmaxConnections = 30\n\
+         [budgets.documents]\nserver = 'db.example:27017'\nmax_connections = 5\n\
+         [services.a.postgres]\nurl = 'postgres://u@db.example/a'\n\
+         [services.b.postgres]\nurl = 'postgres://u@db.example:5433/b'\n\
+         [services.b.mongodb]\nuri = 'mongodb://other,db.example/b'",
+    )
+    .variables("POOLS_", [("POOLS_BUDGETS__MAIN__MAX_CONNECTIONS", "12")])
+    .load()
+    .unwrap();
+    assert_eq!(config.budgets["main"].max_connections.get(), 12);
+    let postgres = |name: &str| config.services[name].postgres.as_ref().unwrap();
+    assert_eq!(postgres("a").budget.as_deref(), Some("main"));
+    assert_eq!(postgres("b").budget, None);
+    let mongodb = config.services["b"].mongodb.as_ref().unwrap();
+    assert_eq!(mongodb.budget.as_deref(), Some("documents"));
+}
+
+#[test]
+fn a_budget_that_nobody_shares_or_that_is_too_small_is_a_mistake() {
+    check(
+        toml(
+            "[budgets.one]\nserver = 'db.exmaple'\nmax_connections = 3\n\
+             [budgets.two]\nserver = 'db.example:5432'\nmax_connections = 3\n\
+             [budgets.three]\nserver = 'db.example'\nmaxConections = 0\n\
+             [budgets.four]\nserver = 'db.example'\nmax_connections = 9\n\
+             [services.a.postgres]\nurl = 'postgres://u@db.example/a'\nmin_connections = 4",
+        ),
+        &[
+            "`budgets.one.server` in the test: no pool leads there: pools lead to db.example:5432",
+            "`budgets.two.max_connections` in the test: 3 is below the minimum 4 of `services.a",
+            "`budgets.two.server` in the test: `services.a.postgres` has the budget `four` already",
+            "`budgets.three.maxConections` in the test: is not a known key: did you mean `max_conn",
+            "`budgets.three.max_connections`: is not set in any source",
+        ],
+    );
+}
