@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::ConnectionManager;
 use crate::clock::{NEVER, Nanos, between};
 use crate::engine::{
-    Effects, Given, Outcome, Place, Refusal, Refused, Slot, State, WaiterKey, Withdrawn,
+    Effects, Given, Mailbox, Outcome, Place, Refusal, Refused, Slot, State, Waiter, Withdrawn,
 };
 use crate::error::{AcquireError, AcquireErrorKind};
 use crate::shared::Shared;
@@ -63,20 +63,34 @@ impl<M: ConnectionManager> Shared<M> {
 
     /// Takes an idle connection, or puts what the queue says into `queued`, under one lock.
     #[inline]
-    fn take_or_queue(
-        self: &Arc<Self>,
+    fn take_or_queue<'p>(
+        self: &'p Arc<Self>,
         caller: &'static Location<'static>,
         timer: Timer,
         cx: &Context<'_>,
-        queued: &mut Option<Result<Ticket<M>, AcquireError>>,
+        queued: &mut Option<Result<Ticket<'p, M>, AcquireError>>,
     ) -> Option<Box<Slot<M::Connection>>> {
+        // Where callers queue, this one will: what that takes is made ready outside the lock.
+        let ready = self.crowded().then(|| self.prepare(timer, cx));
         let now = self.now();
         let mut state = self.state.lock();
         let slot = state.try_take(now, caller);
         if slot.is_none() {
-            *queued = Some(self.queue(state, now, caller, timer, cx));
+            let ready = ready.unwrap_or_else(|| self.prepare(timer, cx));
+            *queued = Some(self.queue(state, now, caller, ready));
         }
         slot
+    }
+
+    #[cold]
+    fn prepare(&self, timer: Timer, cx: &Context<'_>) -> Prepared<M> {
+        Prepared {
+            asked: match timer {
+                Timer::Caller => None,
+                Timer::Pool => Some(self.timer()),
+            },
+            mailbox: Mailbox::new(cx.waker().clone()),
+        }
     }
 
     #[cold]
@@ -85,28 +99,27 @@ impl<M: ConnectionManager> Shared<M> {
         mut state: MutexGuard<'_, State<M::Connection>>,
         now: Nanos,
         caller: &'static Location<'static>,
-        timer: Timer,
-        cx: &Context<'_>,
-    ) -> Result<Ticket<M>, AcquireError> {
-        let expires = match timer {
-            Timer::Caller => NEVER,
-            Timer::Pool => self.timer().saturating_add(state.rules.acquire_timeout),
-        };
+        ready: Prepared<M>,
+    ) -> Result<Ticket<'_, M>, AcquireError> {
+        let Prepared { asked, mailbox } = ready;
+        let time = state.rules.acquire_timeout;
+        let expires = asked.map_or(NEVER, |asked| asked.saturating_add(time));
         let place = Place {
             since: now,
             caller,
             expires,
         };
         let mut fx = Effects::none();
-        let given = state.queue(now, place, cx.waker(), &mut fx);
+        let given = state.queue(now, place, &mailbox, &mut fx);
         drop(state);
+        self.set_crowded(true);
         let queued = match given {
-            Given::Place(key) => Ok(Ticket {
-                shared: Arc::clone(self),
-                key: Some(key),
+            Given::Place(number) => Ok(Ticket {
+                shared: self,
+                waiter: Some(Waiter { number, mailbox }),
                 since: now,
             }),
-            Given::Refused(refused) => Err(self.refused(refused)),
+            Given::Refused(refused) => Err(self.turned_away(refused)),
         };
         self.carry_out(fx);
         queued
@@ -123,7 +136,7 @@ impl<M: ConnectionManager> Shared<M> {
     }
 
     #[cold]
-    fn refused(&self, refused: Refused) -> AcquireError {
+    fn turned_away(&self, refused: Refused) -> AcquireError {
         let kind = match refused {
             Refused::Closed => AcquireErrorKind::Closed,
             Refused::Connect(failure) => return self.cannot_connect(&failure, Duration::ZERO),
@@ -158,15 +171,22 @@ impl<M: ConnectionManager> Shared<M> {
 
 const QUEUED: &str = "a caller that got no connection at once was queued or refused";
 
+/// What a caller brings along when it queues.
+struct Prepared<M: ConnectionManager> {
+    /// When it asked, on the timer's clock, if the pool looks at its time.
+    asked: Option<Nanos>,
+    mailbox: Arc<Mailbox<Outcome<M::Connection>>>,
+}
+
 /// A place in the queue. Dropped, it gives the place up, and passes on what was on its way.
-struct Ticket<M: ConnectionManager> {
-    shared: Arc<Shared<M>>,
+struct Ticket<'p, M: ConnectionManager> {
+    shared: &'p Arc<Shared<M>>,
     /// `None` once the place is gone.
-    key: Option<WaiterKey>,
+    waiter: Option<Waiter<M::Connection>>,
     since: Nanos,
 }
 
-impl<M: ConnectionManager> Ticket<M> {
+impl<M: ConnectionManager> Ticket<'_, M> {
     async fn wait(mut self, timeout: Duration) -> Acquired<M> {
         // The pool's runtime keeps the time, wherever the caller runs.
         let timer = {
@@ -186,14 +206,16 @@ impl<M: ConnectionManager> Ticket<M> {
         .await
     }
 
+    #[inline]
     fn poll(&mut self, cx: &Context<'_>) -> Poll<Acquired<M>> {
-        let key = self.key.expect("a ticket is not polled after its end");
-        let now = self.shared.now();
-        let look = self.shared.state.lock().look(key, cx.waker(), now);
-        match look {
-            Ok((waited, outcome)) => {
-                self.key = None;
-                Poll::Ready(self.settled(outcome, between(0, waited)))
+        let waiter = self
+            .waiter
+            .as_ref()
+            .expect("a ticket is not polled after its end");
+        match waiter.mailbox.look(cx.waker()) {
+            Ok(outcome) => {
+                self.waiter = None;
+                Poll::Ready(outcome.map_err(|refusal| self.refused(refusal)))
             }
             // The waker that was replaced is dropped here, outside the lock.
             Err(_replaced) => Poll::Pending,
@@ -202,37 +224,36 @@ impl<M: ConnectionManager> Ticket<M> {
 
     #[cold]
     fn expire(&mut self) -> Acquired<M> {
-        let key = self.key.take().expect("a ticket expires once");
-        let now = self.shared.now();
-        let waited = between(self.since, now);
+        let waiter = self.waiter.take().expect("a ticket expires once");
         let (step, withdrawn) = {
             let mut state = self.shared.state.lock();
-            (state.awaited(), state.expire(key, now))
+            (state.awaited(), state.expire(&waiter))
         };
         match withdrawn {
-            Withdrawn::Outcome(outcome) => self.settled(outcome, waited),
-            Withdrawn::Place(_) | Withdrawn::PassedOn => {
-                Err(self.shared.error(AcquireErrorKind::Timeout(step), waited))
-            }
+            Withdrawn::Outcome(outcome) => outcome.map_err(|refusal| self.refused(refusal)),
+            Withdrawn::Place(_) | Withdrawn::PassedOn => Err(self.refused(Refusal::TimedOut(step))),
         }
     }
 
-    fn settled(&self, outcome: Outcome<M::Connection>, waited: Duration) -> Acquired<M> {
-        outcome.map_err(|refusal| match refusal {
-            Refusal::Closed => self.shared.error(AcquireErrorKind::Closed, waited),
-            Refusal::Connect(failure) => self.shared.cannot_connect(&failure, waited),
-            Refusal::Shed => self.shared.error(AcquireErrorKind::Shed, waited),
-            Refusal::TimedOut(step) => self.shared.error(AcquireErrorKind::Timeout(step), waited),
-        })
+    #[cold]
+    fn refused(&self, refusal: Refusal) -> AcquireError {
+        let waited = between(self.since, self.shared.now());
+        let kind = match refusal {
+            Refusal::Closed => AcquireErrorKind::Closed,
+            Refusal::Connect(failure) => return self.shared.cannot_connect(&failure, waited),
+            Refusal::Shed => AcquireErrorKind::Shed,
+            Refusal::TimedOut(step) => AcquireErrorKind::Timeout(step),
+        };
+        self.shared.error(kind, waited)
     }
 }
 
-impl<M: ConnectionManager> Drop for Ticket<M> {
+impl<M: ConnectionManager> Drop for Ticket<'_, M> {
     fn drop(&mut self) {
-        if let Some(key) = self.key.take() {
+        if let Some(waiter) = self.waiter.take() {
             let withdrawn = self
                 .shared
-                .step(|state, now, fx| state.cancel(key, now, fx));
+                .step(|state, now, fx| state.cancel(&waiter, now, fx));
             drop(withdrawn);
         }
     }

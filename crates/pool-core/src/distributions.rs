@@ -6,7 +6,7 @@ use hdrhistogram::Histogram;
 use serde::Serialize;
 
 use crate::clock::nanos;
-use crate::engine::Tally;
+use crate::engine::State;
 
 /// A distribution of times, in milliseconds, to two significant digits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
@@ -102,11 +102,12 @@ pub struct Histograms {
 }
 
 impl Histograms {
-    pub(crate) fn of(tally: &Tally) -> Self {
+    pub(crate) fn of<C>(state: &State<C>) -> Self {
+        let [wait, hold, connect] = state.tally.histograms(state.slots.holders());
         Self {
-            wait: tally.wait.clone(),
-            hold: tally.hold.clone(),
-            connect: tally.connect.clone(),
+            wait,
+            hold,
+            connect,
         }
     }
 

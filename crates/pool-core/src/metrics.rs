@@ -125,6 +125,10 @@ pub struct PoolCounters {
     pub acquired: u64,
     /// Of these, the ones that found an idle connection and did not wait.
     pub acquired_immediately: u64,
+    /// Of these, the ones whose caller gave up just when it was given a connection, which then went
+    /// to the next one. While no connection is being checked or cleaned, `acquired` is `returned` +
+    /// `passed_on` + the active ones.
+    pub passed_on: u64,
     /// Moves when a guard comes back.
     pub returned: u64,
     /// Moves when a connect has succeeded.
@@ -284,7 +288,7 @@ impl<M: ConnectionManager> Pool<M> {
         let listeners = self.shared.events.counters();
         let state = self.shared.state.lock();
         let tally = &state.tally;
-        let histograms = Histograms::of(tally);
+        let histograms = Histograms::of(&state);
         let PoolCounts {
             total,
             active,
@@ -317,7 +321,7 @@ impl<M: ConnectionManager> Pool<M> {
             waiting_requests: waiting,
             errors: tally.errors(),
             last_error: tally.last_error.as_ref().map(|(_, error)| error.clone()),
-            avg_response_time: mean(tally.held, tally.returns()),
+            avg_response_time: mean(tally.held, tally.returns),
             created: self.shared.created,
             last_used: state.last_used().map(at),
             connecting,
@@ -338,7 +342,8 @@ impl<M: ConnectionManager> Pool<M> {
             counters: PoolCounters {
                 acquired: tally.immediate + tally.queued,
                 acquired_immediately: tally.immediate,
-                returned: tally.returns(),
+                passed_on: tally.passed_on,
+                returned: tally.returns,
                 opened: tally.opened,
                 connect_failures: tally.connect_failures,
                 validation_failures: tally.validation_failures,
@@ -380,7 +385,7 @@ impl<M: ConnectionManager> Pool<M> {
     pub fn histograms(&self) -> Histograms {
         let (histograms, immediate) = {
             let state = self.shared.state.lock();
-            (Histograms::of(&state.tally), state.tally.immediate)
+            (Histograms::of(&state), state.tally.immediate)
         };
         histograms.with_immediate(immediate)
     }

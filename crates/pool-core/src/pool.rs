@@ -18,7 +18,7 @@ use crate::hooks::Hooks;
 use crate::runtime_settings::RuntimeSettings;
 use crate::shared::Shared;
 use crate::sizing::Sizer;
-use crate::sync::Mutex;
+use crate::sync::{CacheLine, Mutex};
 use crate::{ConnectionManager, InvalidLimits, Limits, PoolEvent, PooledConnection};
 
 /// A pool of connections that can be resized while it runs.
@@ -61,7 +61,8 @@ impl<M: ConnectionManager> Pool<M> {
             state.ceiling = state.most();
         }
         let shared = Arc::new(Shared {
-            state: Mutex::new(state),
+            state: CacheLine(Mutex::new(state)),
+            crowded: CacheLine::default(),
             tuned: Mutex::new(RuntimeSettings::of(&settings)),
             watcher: OnceLock::new(),
             clock: Clock::new(settings.time),

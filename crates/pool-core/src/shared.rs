@@ -1,7 +1,9 @@
 //! What the handles, guards and tasks of one pool have in common.
 
 use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::task::Waker;
 use std::time::SystemTime;
 
 use tokio::sync::Notify;
@@ -10,13 +12,13 @@ use tokio_util::task::TaskTracker;
 
 use crate::builder::Settings;
 use crate::clock::{Clock, Nanos, between, nanos};
-use crate::engine::{Effects, Holder, Slot, State};
+use crate::engine::{Delivery, Effects, Holder, Outcome, PutBack, Slot, State};
 use crate::error::{ErrorContext, HeldSince};
 use crate::events::EventHub;
 use crate::hooks::{ConnectionInfo, Hooks};
 use crate::runtime_settings::RuntimeSettings;
 use crate::sizing::Sizer;
-use crate::sync::Mutex;
+use crate::sync::{CacheLine, Mutex};
 use crate::{ConnectionManager, ReleaseCheck};
 
 /// One pool.
@@ -24,7 +26,9 @@ use crate::{ConnectionManager, ReleaseCheck};
 /// Invariant: while `state` is locked nothing awaits, spawns, or calls code of a manager, a hook or
 /// a listener. Wakers are cloned under it, as tokio's own primitives do, and called after it.
 pub(crate) struct Shared<M: ConnectionManager> {
-    pub(crate) state: Mutex<State<M::Connection>>,
+    pub(crate) state: CacheLine<Mutex<State<M::Connection>>>,
+    /// Whether callers are queued, as it was a moment ago: a hint, read without the lock.
+    pub(crate) crowded: CacheLine<AtomicBool>,
     pub(crate) clock: Clock,
     /// The beginning of the timer's clock.
     pub(crate) epoch: tokio::time::Instant,
@@ -54,6 +58,20 @@ impl<M: ConnectionManager> Shared<M> {
         self.clock.now()
     }
 
+    /// Whether callers were queued a moment ago.
+    #[inline]
+    pub(crate) fn crowded(&self) -> bool {
+        self.crowded.load(Ordering::Relaxed)
+    }
+
+    /// Written only when it changes, so that everybody can go on reading it.
+    #[inline]
+    pub(crate) fn set_crowded(&self, crowded: bool) {
+        if self.crowded() != crowded {
+            self.crowded.store(crowded, Ordering::Relaxed);
+        }
+    }
+
     /// The timer's clock, on which callers' deadlines run.
     pub(crate) fn timer(&self) -> Nanos {
         nanos(self.epoch.elapsed())
@@ -74,14 +92,16 @@ impl<M: ConnectionManager> Shared<M> {
     /// Does what a step left to do, now that the lock is free.
     #[inline]
     pub(crate) fn carry_out(self: &Arc<Self>, fx: Effects<M::Connection>) {
-        let only_waker = fx.tasks.is_empty()
+        let only_delivery = fx.tasks.is_empty()
             && fx.events.is_empty()
-            && fx.wakers.is_empty()
+            && fx.deliveries.is_empty()
             && fx.forgotten.is_empty()
             && !fx.kick
             && !fx.changed;
-        if only_waker {
-            if let Some(waker) = fx.waker {
+        if only_delivery {
+            if let Some(delivery) = fx.delivery
+                && let Some(waker) = self.deliver(delivery)
+            {
                 waker.wake();
             }
         } else {
@@ -108,11 +128,34 @@ impl<M: ConnectionManager> Shared<M> {
                 watcher.notify_one();
             }
         }
-        for waker in fx.waker.into_iter().chain(fx.wakers) {
+        let deliveries = fx.delivery.into_iter().chain(fx.deliveries);
+        // All are handed over before anybody is woken.
+        let wakers: Vec<_> = deliveries.filter_map(|each| self.deliver(each)).collect();
+        for waker in wakers {
             // One that panics must not cost the others their turn.
             if std::panic::catch_unwind(AssertUnwindSafe(|| waker.wake())).is_err() {
                 tracing::error!(pool = &*self.settings.name, "a caller's waker panicked");
             }
+        }
+    }
+
+    /// Hands an outcome over and returns whom to wake. A connection whose caller has given up
+    /// meanwhile goes to the next one.
+    #[inline]
+    fn deliver(self: &Arc<Self>, delivery: Delivery<Outcome<M::Connection>>) -> Option<Waker> {
+        match delivery.hand_over() {
+            Ok(waker) => Some(waker),
+            Err(outcome) => {
+                self.pass_on(outcome);
+                None
+            }
+        }
+    }
+
+    #[cold]
+    fn pass_on(self: &Arc<Self>, outcome: Outcome<M::Connection>) {
+        if let Ok(slot) = outcome {
+            self.step(|state, now, fx| state.untake(slot, now, fx));
         }
     }
 
@@ -132,22 +175,29 @@ impl<M: ConnectionManager> Shared<M> {
         } else {
             self.look_at(&mut slot)
         };
+        if check != ReleaseCheck::Clean {
+            return self.give_back_unclean(slot, check);
+        }
         let now = self.now();
-        let mut state = self.state.lock();
-        if check == ReleaseCheck::Clean {
-            match state.try_put_back(slot, now) {
-                None => return,
-                Some(returned) => slot = returned,
+        let put = self.state.lock().try_put_back(slot, now);
+        match put {
+            PutBack::Idle => self.set_crowded(false),
+            PutBack::Handed(delivery) => {
+                if let Some(waker) = self.deliver(delivery) {
+                    waker.wake();
+                }
             }
+            PutBack::NotYet(slot) => self.step(|state, now, fx| state.put_back(slot, now, fx)),
         }
-        let mut fx = Effects::none();
-        match check {
-            ReleaseCheck::Clean => state.put_back(slot, now, &mut fx),
-            ReleaseCheck::Dirty => state.put_back_dirty(slot, now, &mut fx),
-            ReleaseCheck::Broken => state.put_back_broken(slot, now, &mut fx),
-        }
-        drop(state);
-        self.carry_out(fx);
+    }
+
+    #[cold]
+    fn give_back_unclean(self: &Arc<Self>, slot: Box<Slot<M::Connection>>, check: ReleaseCheck) {
+        self.step(|state, now, fx| match check {
+            ReleaseCheck::Clean => state.put_back(slot, now, fx),
+            ReleaseCheck::Dirty => state.put_back_dirty(slot, now, fx),
+            ReleaseCheck::Broken => state.put_back_broken(slot, now, fx),
+        });
     }
 
     /// Asks the manager and the hook; one that panics has broken the connection.

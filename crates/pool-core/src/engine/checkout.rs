@@ -4,9 +4,10 @@ use std::panic::Location;
 use std::sync::Arc;
 use std::task::Waker;
 
-use super::waiters::{Found, Removed};
+use super::waiters::Removed;
 use super::{
-    ConnectFailure, Effects, Gate, Holder, Outcome, Phase, Place, Refusal, Slot, State, WaiterKey,
+    ConnectFailure, Effects, Gate, Holder, Mailbox, Outcome, Phase, Place, Refusal, Slot, State,
+    Waiter,
 };
 use crate::ConnectFault;
 use crate::clock::Nanos;
@@ -15,8 +16,8 @@ use crate::error::Step;
 /// What a caller is given when there is no connection for it at once.
 #[derive(Debug)]
 pub(crate) enum Given {
-    /// A place in the queue.
-    Place(WaiterKey),
+    /// The place in the queue with this number.
+    Place(u64),
     /// Nothing: it would be no use to wait.
     Refused(Refused),
 }
@@ -32,7 +33,8 @@ pub(crate) enum Refused {
 /// What a caller that gives up had.
 #[derive(Debug)]
 pub(crate) enum Withdrawn<C> {
-    /// Only its place. The waker is dropped outside the lock.
+    /// Only its place; what may be on its way will find it gone. The waker is dropped outside the
+    /// lock.
     Place(#[expect(dead_code, reason = "kept for its drop")] Waker),
     /// An outcome that it had not looked at yet.
     Outcome(Outcome<C>),
@@ -53,8 +55,8 @@ impl<C> State<C> {
         }
         let bypass = self.rules.bypass;
         let slot = self.idle.pop_if(|slot| slot.fit(now, bypass))?;
-        self.lend(&slot, now, caller);
         self.tally.immediate += 1;
+        self.lend(&slot, now, caller, None);
         Some(slot)
     }
 
@@ -65,7 +67,7 @@ impl<C> State<C> {
         &mut self,
         now: Nanos,
         place: Place,
-        waker: &Waker,
+        mailbox: &Arc<Mailbox<Outcome<C>>>,
         fx: &mut Effects<C>,
     ) -> Given {
         if self.gate == Gate::Closed {
@@ -85,12 +87,11 @@ impl<C> State<C> {
         if self.waiters.is_empty() {
             self.delay.was_empty();
         }
-        let key = self.waiters.push_back(place, waker.clone());
+        let number = self.waiters.push_back(place, Arc::clone(mailbox));
         // Upkeep may be asleep until a caller before this one runs out of time.
         fx.kick |= self.waiters.shuffled();
-        self.tally.peak_waiting = self.tally.peak_waiting.max(self.waiters.len());
         self.pump(now, fx);
-        Given::Place(key)
+        Given::Place(number)
     }
 
     /// The failure that makes waiting useless: nothing is open or being opened, and the last
@@ -104,25 +105,6 @@ impl<C> State<C> {
         hopeless.then(|| Arc::clone(failure))
     }
 
-    /// Looks at a place in the queue. The waker that is returned is dropped outside the lock.
-    pub(crate) fn look(
-        &mut self,
-        key: WaiterKey,
-        waker: &Waker,
-        now: Nanos,
-    ) -> Result<(Nanos, Outcome<C>), Option<Waker>> {
-        match self.waiters.poll(key, waker) {
-            Found::Queued(replaced) => Err(replaced),
-            Found::Settled(place, outcome) => {
-                let waited = now.saturating_sub(place.since);
-                if outcome.is_ok() {
-                    self.tally.waited(waited);
-                }
-                Ok((waited, outcome))
-            }
-        }
-    }
-
     /// Tells the callers whose time is over, by the timer's clock. Says when the next one's is.
     pub(crate) fn expire_all(&mut self, timer: Nanos, fx: &mut Effects<C>) -> Nanos {
         let step = self.awaited();
@@ -133,7 +115,7 @@ impl<C> State<C> {
                 tally.timeouts += 1;
                 Err(Refusal::TimedOut(step))
             },
-            |waker| fx.wake(waker),
+            |delivery| fx.deliver(delivery),
         );
         // A caller that comes later has more time than one that is here.
         next.unwrap_or_else(|| timer.saturating_add(self.rules.acquire_timeout))
@@ -153,18 +135,13 @@ impl<C> State<C> {
     }
 
     /// Gives up a place whose owner's time is over. An outcome that arrived in time counts.
-    pub(crate) fn expire(&mut self, key: WaiterKey, now: Nanos) -> Withdrawn<C> {
-        match self.waiters.remove(key) {
-            Removed::Queued(waker) => {
+    pub(crate) fn expire(&mut self, waiter: &Waiter<C>) -> Withdrawn<C> {
+        match self.waiters.remove(waiter.number, &waiter.mailbox) {
+            Removed::Left(waker) => {
                 self.tally.timeouts += 1;
                 Withdrawn::Place(waker)
             }
-            Removed::Settled(place, outcome) => {
-                if outcome.is_ok() {
-                    self.tally.waited(now.saturating_sub(place.since));
-                }
-                Withdrawn::Outcome(outcome)
-            }
+            Removed::Settled(outcome) => Withdrawn::Outcome(outcome),
         }
     }
 
@@ -172,39 +149,49 @@ impl<C> State<C> {
     /// next one.
     pub(crate) fn cancel(
         &mut self,
-        key: WaiterKey,
+        waiter: &Waiter<C>,
         now: Nanos,
         fx: &mut Effects<C>,
     ) -> Withdrawn<C> {
         self.tally.cancelled += 1;
-        match self.waiters.remove(key) {
-            Removed::Queued(waker) => Withdrawn::Place(waker),
-            Removed::Settled(_, Ok(slot)) => {
+        match self.waiters.remove(waiter.number, &waiter.mailbox) {
+            Removed::Left(waker) => Withdrawn::Place(waker),
+            Removed::Settled(Ok(slot)) => {
                 self.untake(slot, now, fx);
                 Withdrawn::PassedOn
             }
-            Removed::Settled(_, Err(refusal)) => Withdrawn::Outcome(Err(refusal)),
+            Removed::Settled(Err(refusal)) => Withdrawn::Outcome(Err(refusal)),
         }
     }
 
     /// Notes that `slot` is now with `caller`.
     #[inline]
-    pub(crate) fn lend(&mut self, slot: &Slot<C>, now: Nanos, caller: &'static Location<'static>) {
+    pub(crate) fn lend(
+        &mut self,
+        slot: &Slot<C>,
+        now: Nanos,
+        caller: &'static Location<'static>,
+        waited: Option<Nanos>,
+    ) {
         self.in_use += 1;
         if self.in_use > self.tally.peak_in_use {
             self.tally.peak_in_use = self.in_use;
         }
         let holder = Holder {
             since: now,
+            waited,
             caller,
             reported: false,
         };
         self.slots.set(slot.row, Phase::Lent { holder });
     }
 
-    /// A connection that was handed to a caller which is gone.
-    fn untake(&mut self, slot: Box<Slot<C>>, now: Nanos, fx: &mut Effects<C>) {
+    /// A connection was handed to a caller that is gone.
+    pub(crate) fn untake(&mut self, slot: Box<Slot<C>>, now: Nanos, fx: &mut Effects<C>) {
         self.in_use -= 1;
+        if let Phase::Lent { holder } = self.slots.get(slot.row) {
+            self.tally.passed_on(&holder);
+        }
         self.deliver(slot, now, fx);
     }
 }

@@ -1,9 +1,9 @@
 //! What is left to do once the lock is free.
 
 use std::sync::Arc;
-use std::task::Waker;
 
 use super::slot::{Row, Slot};
+use super::{Delivery, Outcome};
 use crate::error::{SharedError, Step};
 use crate::events::PoolEvent;
 
@@ -14,10 +14,10 @@ use crate::events::PoolEvent;
 #[derive(Debug)]
 #[must_use = "effects are carried out after unlocking"]
 pub(crate) struct Effects<C> {
-    /// The caller to wake, when there is just one, which is nearly always.
-    pub(crate) waker: Option<Waker>,
-    /// Further callers to wake.
-    pub(crate) wakers: Vec<Waker>,
+    /// What is on its way to the caller that is served, when there is just one.
+    pub(crate) delivery: Option<Delivery<Outcome<C>>>,
+    /// What is on its way to further ones.
+    pub(crate) deliveries: Vec<Delivery<Outcome<C>>>,
     /// Tasks to start.
     pub(crate) tasks: Vec<Task<C>>,
     /// Things to tell listeners.
@@ -161,8 +161,8 @@ impl<C> Effects<C> {
     #[inline]
     pub(crate) const fn none() -> Self {
         Self {
-            waker: None,
-            wakers: Vec::new(),
+            delivery: None,
+            deliveries: Vec::new(),
             tasks: Vec::new(),
             events: Vec::new(),
             forgotten: Vec::new(),
@@ -172,11 +172,11 @@ impl<C> Effects<C> {
     }
 
     #[inline]
-    pub(crate) fn wake(&mut self, waker: Waker) {
-        if self.waker.is_none() {
-            self.waker = Some(waker);
+    pub(crate) fn deliver(&mut self, delivery: Delivery<Outcome<C>>) {
+        if self.delivery.is_none() {
+            self.delivery = Some(delivery);
         } else {
-            self.wakers.push(waker);
+            self.deliveries.push(delivery);
         }
     }
 }

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use super::{CloseReason, ConnectFailure, Effects, Gate, Phase, Refusal, Slot, State, Task};
+use super::{
+    CloseReason, ConnectFailure, Delivery, Effects, Gate, Outcome, Phase, Refusal, Slot, State,
+    Task,
+};
 use crate::ConnectFault;
 use crate::clock::{NEVER, Nanos};
 use crate::error::SharedError;
@@ -48,31 +51,49 @@ impl QueueDelay {
     }
 }
 
+/// What became of a connection that came back.
+#[derive(Debug)]
+pub(crate) enum PutBack<C> {
+    Handed(Delivery<Outcome<C>>),
+    Idle,
+    /// Nothing yet.
+    NotYet(Box<Slot<C>>),
+}
+
 impl<C> State<C> {
-    /// A clean connection comes back from a caller to an open pool in which nobody waits, and goes
-    /// on the idle stack. Anything else gives it back to the caller of this step, for
+    /// A clean connection comes back from a caller, with nothing else to do: it goes to the oldest
+    /// caller or on the idle stack. Anything else gives it back to the caller of this step, for
     /// [`put_back`](Self::put_back).
     #[inline]
-    pub(crate) fn try_put_back(
-        &mut self,
-        mut slot: Box<Slot<C>>,
-        now: Nanos,
-    ) -> Option<Box<Slot<C>>> {
+    pub(crate) fn try_put_back(&mut self, mut slot: Box<Slot<C>>, now: Nanos) -> PutBack<C> {
         let plain = self.gate == Gate::Open
-            && self.waiters.is_empty()
             && self.open() <= self.bound()
             && slot.generation == self.generation
             && now < slot.retires
             && !slot.retiring;
         if !plain {
-            return Some(slot);
+            return PutBack::NotYet(slot);
+        }
+        if self.waiters.is_empty() {
+            self.unlend(&slot, now);
+            slot.idle_since = now;
+            slot.proven = now;
+            self.slots.set(slot.row, Phase::Idle);
+            self.idle.push(slot);
+            return PutBack::Idle;
+        }
+        // Neither is a caller to be turned away, nor the connection to be checked, nor is there
+        // room for another.
+        let only_handed = self.rules.controlled_delay.is_none()
+            && self.rules.bypass > 0
+            && self.total >= self.ceiling;
+        if !only_handed {
+            return PutBack::NotYet(slot);
         }
         self.unlend(&slot, now);
         slot.idle_since = now;
         slot.proven = now;
-        self.slots.set(slot.row, Phase::Idle);
-        self.idle.push(slot);
-        None
+        PutBack::Handed(self.hand(slot, now))
     }
 
     /// A clean connection comes back from a caller.
@@ -239,7 +260,7 @@ impl<C> State<C> {
         if self.gate == Gate::Open {
             self.shed(now, fx);
             if !self.waiters.is_empty() {
-                self.hand(slot, now, fx);
+                fx.deliver(self.hand(slot, now));
                 return;
             }
         }
@@ -255,10 +276,13 @@ impl<C> State<C> {
     }
 
     /// Gives a fit connection to the oldest caller.
-    pub(crate) fn hand(&mut self, slot: Box<Slot<C>>, now: Nanos, fx: &mut Effects<C>) {
+    #[inline]
+    pub(crate) fn hand(&mut self, slot: Box<Slot<C>>, now: Nanos) -> Delivery<Outcome<C>> {
         let place = self.waiters.front().expect("callers are queued");
-        self.lend(&slot, now, place.caller);
-        fx.wake(self.waiters.settle_front(Ok(slot)));
+        self.tally.queued += 1;
+        let waited = now.saturating_sub(place.since);
+        self.lend(&slot, now, place.caller, Some(waited));
+        self.waiters.settle_front(Ok(slot))
     }
 
     /// Turns callers away that have waited far above the target, while the queue is slow.
@@ -272,7 +296,7 @@ impl<C> State<C> {
                 return;
             }
             self.tally.shed += 1;
-            fx.wake(self.waiters.settle_front(Err(Refusal::Shed)));
+            fx.deliver(self.waiters.settle_front(Err(Refusal::Shed)));
         }
     }
 
@@ -307,7 +331,7 @@ impl<C> State<C> {
     fn unlend(&mut self, slot: &Slot<C>, now: Nanos) {
         self.in_use -= 1;
         if let Phase::Lent { holder } = self.slots.get(slot.row) {
-            self.tally.returned(holder.since, now);
+            self.tally.returned(&holder, now);
         }
     }
 }

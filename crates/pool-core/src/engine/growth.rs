@@ -137,7 +137,7 @@ impl<C> State<C> {
                 self.retire(slot, CloseReason::Lifetime, fx);
             } else if let Some(at) = self.fit(now) {
                 let slot = self.idle.remove(at);
-                self.hand(slot, now, fx);
+                fx.deliver(self.hand(slot, now));
             } else if self.validating < self.waiters.len() {
                 let slot = self.idle.pop().expect("the stack has a top");
                 self.validate(slot, fx);
@@ -355,7 +355,7 @@ impl<C> State<C> {
         while !self.waiters.is_empty() {
             self.tally.failed_fast += 1;
             let refusal = Refusal::Connect(Arc::clone(failure));
-            fx.wake(self.waiters.settle_front(Err(refusal)));
+            fx.deliver(self.waiters.settle_front(Err(refusal)));
         }
     }
 

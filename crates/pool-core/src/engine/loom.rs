@@ -14,8 +14,8 @@ use loom::sync::Arc;
 use loom::thread;
 
 use super::{
-    ClosedSlot, Effects, Given, Landing, Place, Refused, Rules, Slot, State, Task, WaiterKey,
-    Withdrawn,
+    ClosedSlot, Delivery, Effects, Given, Landing, Mailbox, Outcome, Place, PutBack, Refused,
+    Rules, Slot, State, Task, Waiter, Withdrawn,
 };
 use crate::Limits;
 use crate::clock::NEVER;
@@ -66,8 +66,8 @@ impl Pool {
     }
 
     fn carry_out(&self, fx: Effects<u8>) {
-        for waker in fx.waker.into_iter().chain(fx.wakers) {
-            waker.wake();
+        for delivery in fx.delivery.into_iter().chain(fx.deliveries) {
+            self.deliver(delivery);
         }
         for task in fx.tasks {
             match task {
@@ -92,12 +92,21 @@ impl Pool {
         }
     }
 
+    fn deliver(&self, delivery: Delivery<Outcome<u8>>) {
+        match delivery.hand_over() {
+            Ok(waker) => waker.wake(),
+            Err(Ok(slot)) => self.step(|state, fx| state.untake(slot, 0, fx)),
+            Err(Err(_)) => {}
+        }
+    }
+
     fn release(&self, slot: Connection) {
-        self.step(|state, fx| {
-            if let Some(slot) = state.try_put_back(slot, 0) {
-                state.put_back(slot, 0, fx);
-            }
-        });
+        let put = self.0.lock().try_put_back(slot, 0);
+        match put {
+            PutBack::Idle => {}
+            PutBack::Handed(delivery) => self.deliver(delivery),
+            PutBack::NotYet(slot) => self.step(|state, fx| state.put_back(slot, 0, fx)),
+        }
     }
 
     fn resize(&self, max: u32) {
@@ -123,14 +132,14 @@ impl Pool {
 fn acquire(pool: &Arc<Pool>) -> Caller {
     Caller {
         pool: Arc::clone(pool),
-        key: None,
+        waiter: None,
     }
 }
 
 /// A caller, as in `acquire.rs`, without a runtime.
 struct Caller {
     pool: Arc<Pool>,
-    key: Option<WaiterKey>,
+    waiter: Option<Waiter<u8>>,
 }
 
 impl Future for Caller {
@@ -138,12 +147,11 @@ impl Future for Caller {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Connection>> {
         let pool = Arc::clone(&self.pool);
-        if let Some(key) = self.key {
-            let look = pool.0.lock().look(key, cx.waker(), 0);
-            let Ok((_, outcome)) = look else {
+        if let Some(waiter) = &self.waiter {
+            let Ok(outcome) = waiter.mailbox.look(cx.waker()) else {
                 return Poll::Pending;
             };
-            self.key = None;
+            self.waiter = None;
             return Poll::Ready(outcome.ok());
         }
         let mut fx = Effects::none();
@@ -156,11 +164,12 @@ impl Future for Caller {
             caller: Location::caller(),
             expires: NEVER,
         };
-        let given = state.queue(0, place, cx.waker(), &mut fx);
+        let mailbox = Mailbox::new(cx.waker().clone());
+        let given = state.queue(0, place, &mailbox, &mut fx);
         drop(state);
         let poll = match given {
-            Given::Place(key) => {
-                self.key = Some(key);
+            Given::Place(number) => {
+                self.waiter = Some(Waiter { number, mailbox });
                 Poll::Pending
             }
             Given::Refused(Refused::Closed) => Poll::Ready(None),
@@ -173,8 +182,8 @@ impl Future for Caller {
 
 impl Drop for Caller {
     fn drop(&mut self) {
-        if let Some(key) = self.key.take() {
-            let withdrawn = self.pool.step(|state, fx| state.cancel(key, 0, fx));
+        if let Some(waiter) = self.waiter.take() {
+            let withdrawn = self.pool.step(|state, fx| state.cancel(&waiter, 0, fx));
             assert!(
                 !matches!(withdrawn, Withdrawn::Outcome(Ok(_))),
                 "a connection was lost"

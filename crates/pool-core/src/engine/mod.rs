@@ -40,13 +40,21 @@ use crate::clock::Nanos;
 pub(crate) use self::checkout::{Given, Refused, Withdrawn};
 pub use self::effects::CloseReason;
 pub(crate) use self::effects::{ConnectFailure, ConnectOrder, Effects, Refusal, Task};
+pub(crate) use self::give_back::PutBack;
 pub(crate) use self::growth::{Backoff, ClosedSlot, Landing};
 pub(crate) use self::slot::{Holder, Phase, Slot, SlotTable};
 pub(crate) use self::tally::Tally;
-pub(crate) use self::waiters::{Place, WaitQueue, WaiterKey};
+pub(crate) use self::waiters::{Delivery, Mailbox, Place, WaitQueue};
 
 /// What a caller in the queue is given.
 pub(crate) type Outcome<C> = Result<Box<Slot<C>>, Refusal>;
+
+/// A caller's end of its place in the queue.
+#[derive(Debug)]
+pub(crate) struct Waiter<C> {
+    pub(crate) number: u64,
+    pub(crate) mailbox: Arc<Mailbox<Outcome<C>>>,
+}
 
 /// Everything that the pool's lock protects.
 ///

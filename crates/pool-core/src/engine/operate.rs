@@ -137,7 +137,7 @@ impl<C> State<C> {
         self.gate = Gate::Closed;
         let refused = self.waiters.len();
         while !self.waiters.is_empty() {
-            fx.wake(self.waiters.settle_front(Err(Refusal::Closed)));
+            fx.deliver(self.waiters.settle_front(Err(Refusal::Closed)));
         }
         self.close_idle(CloseReason::Closed, fx);
         fx.events.push(PoolEvent::Closed);

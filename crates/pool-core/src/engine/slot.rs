@@ -85,6 +85,8 @@ pub(crate) enum Phase {
 pub(crate) struct Holder {
     /// Since when.
     pub(crate) since: Nanos,
+    /// How long it had been queued; `None` if it had not.
+    pub(crate) waited: Option<Nanos>,
     /// The line that acquired it.
     pub(crate) caller: &'static Location<'static>,
     /// Whether the leak threshold has already been reported.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use hdrhistogram::Histogram;
 
-use super::CloseReason;
+use super::{CloseReason, Holder};
 use crate::clock::Nanos;
 use crate::metrics::ResizeCounters;
 
@@ -24,6 +24,8 @@ pub(crate) struct Tally {
     pub(crate) immediate: u64,
     /// Checkouts that were given a connection after they had queued.
     pub(crate) queued: u64,
+    /// Of these, the ones whose caller had just given up.
+    pub(crate) passed_on: u64,
     pub(crate) opened: u64,
     pub(crate) connect_failures: u64,
     pub(crate) connect_failure_codes: BTreeMap<String, u64>,
@@ -52,8 +54,6 @@ pub(crate) struct Tally {
     sized_at: Nanos,
     /// The most connections in use at once since it was last read.
     pub(crate) peak_in_use: u32,
-    /// The longest queue since it was last read.
-    pub(crate) peak_waiting: u32,
     /// The most connections that ever existed at once.
     pub(crate) peak_total: u32,
     typical_hold: Nanos,
@@ -64,9 +64,25 @@ pub(crate) struct Tally {
     /// The latest return among connections that were closed since.
     pub(crate) last_used: Option<Nanos>,
     pub(crate) last_error: Option<(Nanos, String)>,
-    pub(crate) wait: Histogram<u64>,
-    pub(crate) hold: Histogram<u64>,
-    pub(crate) connect: Histogram<u64>,
+    /// Checkouts that have been returned.
+    pub(crate) returns: u64,
+    /// The latest of them: one in [`RECENT`] pays for all.
+    recent: [Ended; RECENT],
+    wait: Histogram<u64>,
+    hold: Histogram<u64>,
+    connect: Histogram<u64>,
+}
+
+/// How many ended checkouts go to the histograms together: these are spread over more memory than
+/// the rest of the state, which is what costs when two processors take turns.
+const RECENT: usize = 32;
+
+/// The times of a checkout that has ended.
+#[derive(Clone, Copy, Debug)]
+struct Ended {
+    /// How long its caller was queued; `None` if it was not.
+    waited: Option<Nanos>,
+    held: Nanos,
 }
 
 impl Tally {
@@ -78,6 +94,7 @@ impl Tally {
         Self {
             immediate: 0,
             queued: 0,
+            passed_on: 0,
             opened: 0,
             connect_failures: 0,
             connect_failure_codes: BTreeMap::new(),
@@ -101,13 +118,17 @@ impl Tally {
             size_integral: 0,
             sized_at: 0,
             peak_in_use: 0,
-            peak_waiting: 0,
             peak_total: 0,
             typical_hold: 0,
             hold_sampled: (0, 0),
             typical_connect: 0,
             last_used: None,
             last_error: None,
+            returns: 0,
+            recent: [Ended {
+                waited: None,
+                held: 0,
+            }; RECENT],
             wait: histogram(),
             hold: histogram(),
             connect: histogram(),
@@ -115,26 +136,50 @@ impl Tally {
     }
 
     #[inline]
-    pub(crate) fn returned(&mut self, since: Nanos, now: Nanos) {
-        let held = now.saturating_sub(since);
+    #[expect(clippy::cast_possible_truncation, reason = "the remainder is below 32")]
+    pub(crate) fn returned(&mut self, holder: &Holder, now: Nanos) {
+        let held = now.saturating_sub(holder.since);
         self.held += u128::from(held);
-        // The histogram counts the returns as well.
-        self.hold.saturating_record(held);
+        let at = (self.returns % RECENT as u64) as usize;
+        let waited = holder.waited;
+        self.recent[at] = Ended { waited, held };
+        self.returns += 1;
+        if at == RECENT - 1 {
+            record(&self.recent, &mut self.wait, &mut self.hold);
+        }
     }
 
-    /// How many connections have been returned.
-    pub(crate) fn returns(&self) -> u64 {
-        self.hold.len()
+    /// A connection was given to a caller that had just given up.
+    #[cold]
+    pub(crate) fn passed_on(&mut self, holder: &Holder) {
+        self.passed_on += 1;
+        self.wait.saturating_record(holder.waited.unwrap_or(0));
+    }
+
+    /// The distributions of the times that callers were queued, that connections were held by the
+    /// checkouts that have ended, and that connects took.
+    #[expect(clippy::cast_possible_truncation, reason = "the remainder is below 32")]
+    pub(crate) fn histograms<'h>(
+        &self,
+        holders: impl Iterator<Item = &'h Holder>,
+    ) -> [Histogram<u64>; 3] {
+        let (mut wait, mut hold) = (self.wait.clone(), self.hold.clone());
+        let pending = (self.returns % RECENT as u64) as usize;
+        record(&self.recent[..pending], &mut wait, &mut hold);
+        for waited in holders.filter_map(|holder| holder.waited) {
+            wait.saturating_record(waited);
+        }
+        [wait, hold, self.connect.clone()]
     }
 
     /// The mean hold time of late: over the returns since the reading before the last, at least
     /// eight of them. Zero while nothing has been returned.
     pub(crate) fn typical_hold(&mut self) -> Nanos {
         let (returns, held) = self.hold_sampled;
-        let new = self.returns() - returns;
+        let new = self.returns - returns;
         if new >= 8 || (returns == 0 && new > 0) {
             self.typical_hold = Nanos::try_from((self.held - held) / u128::from(new)).unwrap_or(0);
-            self.hold_sampled = (self.returns(), self.held);
+            self.hold_sampled = (self.returns, self.held);
         }
         self.typical_hold
     }
@@ -142,17 +187,12 @@ impl Tally {
     /// Callers that have asked and do not wait any more, whatever came of it.
     pub(crate) const fn settled(&self) -> u64 {
         self.immediate
-            + self.queued
+            + (self.queued - self.passed_on)
             + self.timeouts
             + self.cancelled
             + self.rejected
             + self.shed
             + self.failed_fast
-    }
-
-    pub(crate) fn waited(&mut self, waited: Nanos) {
-        self.queued += 1;
-        self.wait.saturating_record(waited);
     }
 
     pub(crate) fn connected(&mut self, took: Nanos) {
@@ -199,6 +239,16 @@ impl Tally {
     }
 }
 
+#[cold]
+fn record(ended: &[Ended], wait: &mut Histogram<u64>, hold: &mut Histogram<u64>) {
+    for &Ended { waited, held } in ended {
+        hold.saturating_record(held);
+        if let Some(waited) = waited {
+            wait.saturating_record(waited);
+        }
+    }
+}
+
 /// Moves an average an eighth of the way to a new value.
 #[inline]
 const fn smooth(average: Nanos, value: Nanos) -> Nanos {
@@ -213,14 +263,35 @@ const fn smooth(average: Nanos, value: Nanos) -> Nanos {
 mod tests {
     use super::*;
 
+    fn holder(waited: Option<Nanos>) -> Holder {
+        Holder {
+            since: 0,
+            waited,
+            caller: std::panic::Location::caller(),
+            reported: false,
+        }
+    }
+
+    #[test]
+    fn every_checkout_is_in_the_histograms_at_once() {
+        let mut tally = Tally::new();
+        for n in 1..=100 {
+            tally.returned(&holder((n % 2 == 0).then_some(7)), n);
+            let lent = [holder(Some(9)), holder(None)];
+            let [wait, hold, _] = tally.histograms(lent.iter());
+            assert_eq!((wait.len(), hold.len()), (n / 2 + 1, n));
+            assert_eq!((wait.max(), hold.max()), (9, n));
+        }
+    }
+
     #[test]
     fn the_typical_hold_time_follows_the_load() {
         let mut tally = Tally::new();
         assert_eq!(tally.typical_hold(), 0);
-        tally.returned(0, 100);
+        tally.returned(&holder(None), 100);
         assert_eq!(tally.typical_hold(), 100);
         for _ in 0..8 {
-            tally.returned(0, 500);
+            tally.returned(&holder(None), 500);
         }
         assert_eq!(tally.typical_hold(), 500);
     }

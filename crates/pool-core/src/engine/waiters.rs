@@ -1,28 +1,26 @@
 //! The queue of callers that wait for a connection.
 
+use std::collections::VecDeque;
 use std::panic::Location;
+use std::sync::Arc;
 use std::task::Waker;
 
 use crate::clock::{NEVER, Nanos};
+use crate::sync::Mutex;
 
-/// Names a caller's place in the queue. Only its owner may use it, and only until it is removed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct WaiterKey(u32);
-
-/// A first-in, first-out queue with removal from the middle in constant time.
+/// A first-in, first-out queue from whose middle callers can leave.
 ///
-/// Nodes live in one vector and are linked by index, so a wait costs no allocation once the
-/// vector has grown, and a caller that gives up unlinks itself without a search.
+/// It lies in one ring: who comes writes at one end and who is served is read at the other, so that
+/// two processors that do both seldom need the same memory. A caller that gives up leaves a gap; gaps
+/// at the ends close at once, and those between when they are more than the callers.
 ///
-/// Invariant: a node is *queued* (linked, counted in `queued`), *settled* (unlinked, holding what
-/// its owner will find) or *vacant* (in the free list). It becomes vacant only through its owner,
-/// so a key can never name somebody else's node.
+/// What a caller is given is put into its [`Mailbox`] after the pool's lock is free, and it looks
+/// there without that lock.
 #[derive(Debug)]
 pub(crate) struct WaitQueue<T> {
-    nodes: Vec<Node<T>>,
-    free: u32,
-    head: u32,
-    tail: u32,
+    ring: VecDeque<Entry<T>>,
+    /// The number of the next caller; numbers grow along the queue.
+    next: u64,
     queued: u32,
     /// Queued callers that rely on the pool for their time.
     timed: u32,
@@ -30,27 +28,20 @@ pub(crate) struct WaitQueue<T> {
     latest: Nanos,
     /// Whether one of them has less time than one before it, since the pool's time was shortened.
     shuffled: bool,
-    occupied: u32,
 }
 
-/// The end of a list.
-const NIL: u32 = u32::MAX;
-
-/// Above this many vacant nodes the memory of an emptied queue is given back.
+/// Above this many entries the memory of an emptied queue is given back.
 const KEEP: usize = 1_024;
 
-#[derive(Debug)]
-struct Node<T> {
-    prev: u32,
-    next: u32,
-    state: NodeState<T>,
-}
+/// By how much a caller may be told late that its time is over: a millisecond.
+const A_LITTLE: Nanos = 1_000_000;
 
 #[derive(Debug)]
-enum NodeState<T> {
-    Queued { place: Place, waker: Waker },
-    Settled { place: Place, outcome: T },
-    Vacant,
+struct Entry<T> {
+    number: u64,
+    place: Place,
+    /// `None` once the caller has left.
+    mailbox: Option<Arc<Mailbox<T>>>,
 }
 
 /// When and where a caller began to wait, and for how long.
@@ -65,35 +56,100 @@ pub(crate) struct Place {
     pub(crate) expires: Nanos,
 }
 
-/// What the owner of a place finds.
+/// Where a queued caller finds what it is given.
+///
+/// Its lock is held for a few instructions; where both are held, the pool's was taken first.
 #[derive(Debug)]
-pub(crate) enum Found<T> {
-    /// Still in the queue. Carries the waker that was replaced, to be dropped outside the lock.
-    Queued(Option<Waker>),
-    /// Settled; the place is gone.
-    Settled(Place, T),
+pub(crate) struct Mailbox<T>(Mutex<Mail<T>>);
+
+#[derive(Debug)]
+enum Mail<T> {
+    Awaited(Waker),
+    Arrived(T),
+    /// The caller has taken what arrived, or has given up.
+    Closed,
+}
+
+impl<T> Mailbox<T> {
+    pub(crate) fn new(waker: Waker) -> Arc<Self> {
+        Arc::new(Self(Mutex::new(Mail::Awaited(waker))))
+    }
+
+    /// Takes what has arrived, once, or leaves `waker`; then the one that was replaced is returned,
+    /// to be dropped.
+    #[inline]
+    pub(crate) fn look(&self, waker: &Waker) -> Result<T, Option<Waker>> {
+        let mut mail = self.0.lock();
+        match &mut *mail {
+            Mail::Awaited(kept) if kept.will_wake(waker) => Err(None),
+            Mail::Awaited(kept) => Err(Some(std::mem::replace(kept, waker.clone()))),
+            Mail::Arrived(_) | Mail::Closed => match std::mem::replace(&mut *mail, Mail::Closed) {
+                Mail::Arrived(outcome) => Ok(outcome),
+                Mail::Awaited(_) | Mail::Closed => {
+                    unreachable!("a caller does not look again after its end")
+                }
+            },
+        }
+    }
+
+    /// Puts an outcome in. Returns the waker to call, or the outcome if the caller has given up.
+    #[inline]
+    fn put(&self, outcome: T) -> Result<Waker, T> {
+        let mut mail = self.0.lock();
+        match &*mail {
+            Mail::Closed => Err(outcome),
+            Mail::Awaited(_) | Mail::Arrived(_) => {
+                match std::mem::replace(&mut *mail, Mail::Arrived(outcome)) {
+                    Mail::Awaited(waker) => Ok(waker),
+                    Mail::Arrived(_) | Mail::Closed => {
+                        unreachable!("a caller is given one outcome")
+                    }
+                }
+            }
+        }
+    }
+
+    fn close(&self) -> Mail<T> {
+        std::mem::replace(&mut *self.0.lock(), Mail::Closed)
+    }
+}
+
+/// An outcome on its way to a caller that has just left the queue for it.
+#[derive(Debug)]
+#[must_use = "an outcome that is not handed over is lost"]
+pub(crate) struct Delivery<T> {
+    mailbox: Arc<Mailbox<T>>,
+    outcome: T,
+}
+
+impl<T> Delivery<T> {
+    /// Outside the pool's lock: returns the waker to call, or the outcome if the caller has given
+    /// up meanwhile.
+    #[inline]
+    pub(crate) fn hand_over(self) -> Result<Waker, T> {
+        self.mailbox.put(self.outcome)
+    }
 }
 
 impl<T> WaitQueue<T> {
     pub(crate) const fn new() -> Self {
         Self {
-            nodes: Vec::new(),
-            free: NIL,
-            head: NIL,
-            tail: NIL,
+            ring: VecDeque::new(),
+            next: 0,
             queued: 0,
             timed: 0,
             latest: 0,
             shuffled: false,
-            occupied: 0,
         }
     }
 
     /// Callers that are queued.
+    #[inline]
     pub(crate) const fn len(&self) -> u32 {
         self.queued
     }
 
+    #[inline]
     pub(crate) const fn is_empty(&self) -> bool {
         self.queued == 0
     }
@@ -105,56 +161,51 @@ impl<T> WaitQueue<T> {
 
     /// The oldest caller.
     pub(crate) fn front(&self) -> Option<Place> {
-        match &self.nodes.get(self.head as usize)?.state {
-            NodeState::Queued { place, .. } => Some(*place),
-            NodeState::Settled { .. } | NodeState::Vacant => None,
-        }
+        self.ring.front().map(|entry| entry.place)
     }
 
-    pub(crate) fn push_back(&mut self, place: Place, waker: Waker) -> WaiterKey {
-        let state = NodeState::Queued { place, waker };
-        let node = Node {
-            prev: self.tail,
-            next: NIL,
-            state,
-        };
-        let index = if self.free == NIL {
-            let index = u32::try_from(self.nodes.len()).expect("fewer than 2^32 callers wait");
-            self.nodes.push(node);
-            index
-        } else {
-            let index = self.free;
-            self.free = self.nodes[index as usize].next;
-            self.nodes[index as usize] = node;
-            index
-        };
-        match self.tail {
-            NIL => self.head = index,
-            tail => self.nodes[tail as usize].next = index,
-        }
-        self.tail = index;
-        self.queued += 1;
+    /// Lets a caller in at the end. Returns its number.
+    pub(crate) fn push_back(&mut self, mut place: Place, mailbox: Arc<Mailbox<T>>) -> u64 {
         if place.expires != NEVER {
             if self.timed == 0 {
                 (self.latest, self.shuffled) = (0, false);
             }
-            self.shuffled |= place.expires < self.latest;
-            self.latest = self.latest.max(place.expires);
+            // The clock is read before the lock is taken, so readings can be a little out of order.
+            if place.expires.saturating_add(A_LITTLE) >= self.latest {
+                self.latest = self.latest.max(place.expires);
+                place.expires = self.latest;
+            } else {
+                self.shuffled = true;
+            }
             self.timed += 1;
         }
-        self.occupied += 1;
-        WaiterKey(index)
+        let number = self.next;
+        self.next += 1;
+        self.ring.push_back(Entry {
+            number,
+            place,
+            mailbox: Some(mailbox),
+        });
+        self.queued += 1;
+        number
     }
 
-    /// Gives the oldest caller its outcome. Returns the waker to call after unlocking.
+    /// Takes the oldest caller out, to give it `outcome`.
     ///
     /// # Panics
     ///
     /// The queue is empty.
-    pub(crate) fn settle_front(&mut self, outcome: T) -> Waker {
-        let index = self.head;
-        assert!(index != NIL, "only a queue with callers is settled");
-        self.settle(index, outcome)
+    #[inline]
+    pub(crate) fn settle_front(&mut self, outcome: T) -> Delivery<T> {
+        let front = self.ring.pop_front().expect(LIVE);
+        self.left(&front.place);
+        if self.ring.front().is_some_and(Entry::is_gap) {
+            self.close_gaps();
+        }
+        Delivery {
+            mailbox: front.mailbox.expect(LIVE),
+            outcome,
+        }
     }
 
     /// Gives every caller whose time is over its outcome. Says when the next one's is.
@@ -162,108 +213,111 @@ impl<T> WaitQueue<T> {
         &mut self,
         timer: Nanos,
         mut outcome: impl FnMut() -> T,
-        mut wake: impl FnMut(Waker),
+        mut deliver: impl FnMut(Delivery<T>),
     ) -> Option<Nanos> {
-        let mut index = self.head;
-        let mut earliest = None;
-        while self.timed > 0 && index != NIL {
-            let Node {
-                next, ref state, ..
-            } = self.nodes[index as usize];
-            if let NodeState::Queued { place, .. } = state
-                && place.expires != NEVER
-            {
-                if timer >= place.expires {
-                    wake(self.settle(index, outcome()));
-                } else if self.shuffled {
-                    earliest = Some(earliest.map_or(place.expires, |at| place.expires.min(at)));
-                } else {
-                    return Some(place.expires);
+        let mut at = 0;
+        let mut next: Option<Nanos> = None;
+        while self.timed > 0 && at < self.ring.len() {
+            let entry = &mut self.ring[at];
+            let place = entry.place;
+            if place.expires == NEVER || entry.is_gap() {
+                // Not for the pool to look at.
+            } else if timer >= place.expires {
+                let mailbox = entry.mailbox.take().expect(LIVE);
+                self.left(&place);
+                deliver(Delivery {
+                    mailbox,
+                    outcome: outcome(),
+                });
+            } else {
+                next = Some(next.map_or(place.expires, |next| next.min(place.expires)));
+                if !self.shuffled {
+                    break;
                 }
             }
-            index = next;
+            at += 1;
         }
-        earliest
+        self.close_gaps();
+        next
     }
 
-    fn settle(&mut self, index: u32, outcome: T) -> Waker {
-        self.unlink(index);
-        let state = std::mem::replace(&mut self.nodes[index as usize].state, NodeState::Vacant);
-        let NodeState::Queued { place, waker } = state else {
-            unreachable!("linked nodes are queued");
-        };
-        self.nodes[index as usize].state = NodeState::Settled { place, outcome };
-        waker
-    }
-
-    /// Looks at a place; a settled one is removed, a queued one keeps `waker`.
-    pub(crate) fn poll(&mut self, key: WaiterKey, waker: &Waker) -> Found<T> {
-        if let NodeState::Queued { waker: kept, .. } = &mut self.nodes[key.0 as usize].state {
-            if kept.will_wake(waker) {
-                return Found::Queued(None);
+    /// Gives up a place, wherever it stands. The owner of `mailbox` calls this once.
+    pub(crate) fn remove(&mut self, number: u64, mailbox: &Mailbox<T>) -> Removed<T> {
+        if let Some(at) = self.find(number) {
+            let entry = &mut self.ring[at];
+            let place = entry.place;
+            if entry.mailbox.take().is_some() {
+                self.left(&place);
+                self.close_gaps();
             }
-            return Found::Queued(Some(std::mem::replace(kept, waker.clone())));
         }
-        match self.remove(key) {
-            Removed::Settled(place, outcome) => Found::Settled(place, outcome),
-            Removed::Queued(..) => unreachable!("queued places were answered above"),
+        match mailbox.close() {
+            Mail::Awaited(waker) => Removed::Left(waker),
+            Mail::Arrived(outcome) => Removed::Settled(outcome),
+            Mail::Closed => unreachable!("a place is given up once, by its owner"),
         }
     }
 
-    /// Gives up a place, wherever it stands.
-    pub(crate) fn remove(&mut self, key: WaiterKey) -> Removed<T> {
-        let index = key.0;
-        if matches!(self.nodes[index as usize].state, NodeState::Queued { .. }) {
-            self.unlink(index);
+    /// Where a number stands: as far from the front as it is later, less the gaps that have closed.
+    fn find(&self, number: u64) -> Option<usize> {
+        let ahead = number.checked_sub(self.ring.front()?.number)?;
+        let most = usize::try_from(ahead).ok()?.min(self.ring.len() - 1);
+        if self.ring[most].number == number {
+            return Some(most);
         }
-        let state = std::mem::replace(&mut self.nodes[index as usize].state, NodeState::Vacant);
-        let removed = match state {
-            NodeState::Queued { waker, .. } => Removed::Queued(waker),
-            NodeState::Settled { place, outcome } => Removed::Settled(place, outcome),
-            NodeState::Vacant => unreachable!("a place is removed once, by its owner"),
-        };
-        self.nodes[index as usize].next = self.free;
-        self.free = index;
-        self.occupied -= 1;
-        if self.occupied == 0 && self.nodes.len() > KEEP {
-            *self = Self::new();
-        }
-        removed
+        self.ring
+            .binary_search_by_key(&number, |entry| entry.number)
+            .ok()
     }
 
-    fn unlink(&mut self, index: u32) {
-        let Node {
-            prev,
-            next,
-            ref state,
-        } = self.nodes[index as usize];
-        if let NodeState::Queued { place, .. } = state {
-            self.timed -= u32::from(place.expires != NEVER);
+    fn close_gaps(&mut self) {
+        while self.ring.front().is_some_and(Entry::is_gap) {
+            self.ring.pop_front();
         }
-        match prev {
-            NIL => self.head = next,
-            prev => self.nodes[prev as usize].next = next,
+        while self.ring.back().is_some_and(Entry::is_gap) {
+            self.ring.pop_back();
         }
-        match next {
-            NIL => self.tail = prev,
-            next => self.nodes[next as usize].prev = prev,
+        if self.ring.len() > 2 * self.queued as usize + 64 {
+            self.ring.retain(|entry| !entry.is_gap());
         }
+        if self.queued == 0 && self.ring.capacity() > KEEP {
+            self.ring = VecDeque::new();
+        }
+    }
+
+    #[inline]
+    fn left(&mut self, place: &Place) {
         self.queued -= 1;
+        self.timed -= u32::from(place.expires != NEVER);
     }
 }
+
+impl<T> Entry<T> {
+    const fn is_gap(&self) -> bool {
+        self.mailbox.is_none()
+    }
+}
+
+const LIVE: &str = "what stands at an end of the queue is a caller";
 
 /// What a place held when its owner gave it up.
 #[derive(Debug)]
 pub(crate) enum Removed<T> {
-    /// It was queued; the waker is dropped outside the lock.
-    Queued(Waker),
+    /// Nothing yet; what may be on its way finds the mailbox closed. The waker is dropped outside
+    /// the lock.
+    Left(Waker),
     /// It had been settled.
-    Settled(Place, T),
+    Settled(T),
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    struct Caller {
+        number: u64,
+        mailbox: Arc<Mailbox<u32>>,
+    }
 
     fn place(since: Nanos) -> Place {
         Place {
@@ -273,49 +327,59 @@ mod tests {
         }
     }
 
-    fn queue(n: u32) -> (WaitQueue<u32>, Vec<WaiterKey>) {
+    fn come(queue: &mut WaitQueue<u32>, place: Place) -> Caller {
+        let mailbox = Mailbox::new(Waker::noop().clone());
+        let number = queue.push_back(place, Arc::clone(&mailbox));
+        Caller { number, mailbox }
+    }
+
+    fn queue(n: u32) -> (WaitQueue<u32>, Vec<Caller>) {
         let mut queue = WaitQueue::new();
-        let keys = (0..n)
-            .map(|i| queue.push_back(place(i.into()), Waker::noop().clone()))
-            .collect();
-        (queue, keys)
+        let callers = (0..n).map(|i| come(&mut queue, place(i.into()))).collect();
+        (queue, callers)
+    }
+
+    fn leave(queue: &mut WaitQueue<u32>, caller: &Caller) -> Removed<u32> {
+        queue.remove(caller.number, &caller.mailbox)
     }
 
     fn order(mut queue: WaitQueue<u32>) -> Vec<Nanos> {
         let mut order = Vec::new();
         while let Some(place) = queue.front() {
             order.push(place.since);
-            drop(queue.settle_front(0));
+            drop(queue.settle_front(0).hand_over());
         }
+        assert!(queue.is_empty());
         order
     }
 
     #[test]
     fn a_shorter_time_is_over_before_a_longer_one_that_stands_in_front() {
+        const S: Nanos = 1_000_000_000;
         let mut queue = WaitQueue::new();
         let mut push = |expires| {
             let place = Place {
                 expires,
                 ..place(0)
             };
-            queue.push_back(place, Waker::noop().clone());
+            come(&mut queue, place);
             queue.shuffled()
         };
-        assert!(!push(100) && !push(NEVER) && !push(200));
-        assert!(push(50) && push(60));
+        assert!(!push(100 * S) && !push(NEVER) && !push(200 * S));
+        assert!(push(50 * S) && push(60 * S));
         let mut expire = |timer| {
             let mut over = 0;
             let next = queue.settle_expired(timer, || 0, |_| over += 1);
             (over, next)
         };
-        assert_eq!(expire(50), (1, Some(60)));
-        assert_eq!(expire(150), (2, Some(200)));
-        assert_eq!(expire(250), (1, None));
+        assert_eq!(expire(50 * S), (1, Some(60 * S)));
+        assert_eq!(expire(150 * S), (2, Some(200 * S)));
+        assert_eq!(expire(250 * S), (1, None));
         let place = Place {
-            expires: 260,
+            expires: 260 * S,
             ..place(0)
         };
-        queue.push_back(place, Waker::noop().clone());
+        come(&mut queue, place);
         assert!(!queue.shuffled(), "the old ones are gone");
     }
 
@@ -325,58 +389,103 @@ mod tests {
     }
 
     #[test]
-    fn removal_anywhere_keeps_the_order_of_the_others() {
-        for gone in 0..4 {
-            let (mut queue, keys) = queue(4);
-            assert!(matches!(queue.remove(keys[gone]), Removed::Queued(..)));
-            let expected: Vec<_> = (0..4).filter(|i| *i != gone as u64).collect();
-            assert_eq!(order(queue), expected);
+    fn those_who_leave_from_anywhere_leave_the_order_of_the_others() {
+        for first in 0..5 {
+            for second in (0..5).filter(|second| *second != first) {
+                let (mut queue, callers) = queue(5);
+                for gone in [first, second] {
+                    assert!(matches!(
+                        leave(&mut queue, &callers[gone]),
+                        Removed::Left(_)
+                    ));
+                }
+                assert_eq!(queue.len(), 3);
+                let expected: Vec<_> = (0..5)
+                    .filter(|i| *i != first as u64 && *i != second as u64)
+                    .collect();
+                assert_eq!(order(queue), expected);
+            }
         }
     }
 
     #[test]
-    fn those_whose_time_is_over_leave_from_the_front_and_the_others_keep_their_order() {
-        let (mut queue, _) = queue(4);
+    fn the_front_is_a_caller_after_the_one_before_a_gap_is_served() {
+        let (mut queue, callers) = queue(3);
+        drop(leave(&mut queue, &callers[1]));
+        drop(queue.settle_front(0).hand_over());
+        assert_eq!(queue.front().map(|place| place.since), Some(2));
+    }
+
+    #[test]
+    fn those_whose_time_is_over_leave_and_the_others_keep_their_order() {
+        let (mut queue, _callers) = queue(4);
         let own = Place {
             expires: NEVER,
             ..place(4)
         };
-        queue.push_back(own, Waker::noop().clone());
-        let mut woken = 0;
-        assert_eq!(queue.settle_expired(99, || 9, |_| woken += 1), Some(100));
-        assert_eq!(queue.settle_expired(101, || 9, |_| woken += 1), Some(102));
-        assert_eq!(woken, 2);
-        assert_eq!(queue.settle_expired(1_000, || 9, |_| woken += 1), None);
-        assert_eq!(woken, 4);
+        let _own = come(&mut queue, own);
+        let mut told = 0;
+        let mut tell = |delivery: Delivery<u32>| {
+            drop(delivery.hand_over());
+            told += 1;
+        };
+        assert_eq!(queue.settle_expired(99, || 9, &mut tell), Some(100));
+        assert_eq!(queue.settle_expired(101, || 9, &mut tell), Some(102));
+        assert_eq!(queue.settle_expired(1_000, || 9, &mut tell), None);
+        assert_eq!(told, 4);
         assert_eq!(order(queue), [4], "a caller with its own timer stays");
     }
 
     #[test]
-    fn places_are_reused_and_memory_is_given_back() {
-        let (mut queue, keys) = queue(5_000);
-        for key in keys {
-            drop(queue.remove(key));
-        }
-        assert_eq!(queue.nodes.capacity(), 0);
-        let first = queue.push_back(place(1), Waker::noop().clone());
-        drop(queue.remove(first));
-        let second = queue.push_back(place(2), Waker::noop().clone());
-        assert_eq!(first, second);
-        assert_eq!(queue.nodes.len(), 1);
+    fn ends_of_time_never_decrease_along_the_queue() {
+        let (mut queue, _callers) = queue(0);
+        let _late = come(&mut queue, place(10));
+        let _early = come(&mut queue, place(9));
+        assert_eq!(queue.settle_expired(109, || 9, |_| {}), Some(110));
     }
 
     #[test]
-    fn a_settled_place_keeps_its_outcome_for_its_owner() {
-        let (mut queue, keys) = queue(2);
-        drop(queue.settle_front(7));
+    fn gaps_do_not_pile_up_behind_a_front_that_waits() {
+        let (mut queue, _front) = queue(1);
+        let mut back = come(&mut queue, place(1));
+        for n in 2..10_000 {
+            let next = come(&mut queue, place(n));
+            drop(leave(&mut queue, &back));
+            back = next;
+        }
+        assert!(queue.ring.len() < 100, "{}", queue.ring.len());
+        assert_eq!(order(queue), [0, 9_999]);
+    }
+
+    #[test]
+    fn memory_is_given_back() {
+        let (mut queue, callers) = queue(5_000);
+        for caller in &callers {
+            drop(leave(&mut queue, caller));
+        }
+        assert_eq!(queue.ring.capacity(), 0);
+    }
+
+    #[test]
+    fn what_is_given_lies_in_the_mailbox_of_its_owner() {
+        let (mut queue, callers) = queue(2);
+        assert!(queue.settle_front(7).hand_over().is_ok());
         assert_eq!(queue.len(), 1);
+        assert!(matches!(callers[0].mailbox.look(Waker::noop()), Ok(7)));
+        assert!(matches!(callers[1].mailbox.look(Waker::noop()), Err(_)));
+        assert!(queue.settle_front(8).hand_over().is_ok());
         assert!(matches!(
-            queue.poll(keys[0], Waker::noop()),
-            Found::Settled(Place { since: 0, .. }, 7)
+            leave(&mut queue, &callers[1]),
+            Removed::Settled(8)
         ));
-        assert!(matches!(
-            queue.poll(keys[1], Waker::noop()),
-            Found::Queued(_)
-        ));
+    }
+
+    #[test]
+    fn who_leaves_while_something_is_on_its_way_does_not_get_it() {
+        let (mut queue, callers) = queue(2);
+        let delivery = queue.settle_front(7);
+        assert!(matches!(leave(&mut queue, &callers[0]), Removed::Left(_)));
+        assert!(matches!(delivery.hand_over(), Err(7)));
+        assert_eq!(order(queue), [1]);
     }
 }

@@ -29,7 +29,7 @@ impl Window {
             size_integral: tally.size_integral(now, state.total),
             queued: tally.queued,
             arrivals: tally.settled() + u64::from(state.waiters.len()),
-            returns: tally.returns(),
+            returns: tally.returns,
             held: tally.held,
             opened: tally.opened,
             connect_failures: tally.connect_failures,

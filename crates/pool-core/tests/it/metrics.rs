@@ -27,7 +27,7 @@ fn check_sums(metrics: &PoolMetrics) {
     let gone = counters.closed.total() + counters.detached;
     assert_eq!(counters.opened, open + gone, "{metrics:?}");
     assert!(
-        counters.acquired <= counters.returned + u64::from(active),
+        counters.acquired <= counters.returned + counters.passed_on + u64::from(active),
         "{metrics:?}"
     );
     assert!(total <= counters.peak_total, "{metrics:?}");

@@ -11,9 +11,12 @@ use super::model::{Model, Where};
 use crate::Limits;
 use crate::clock::{NEVER, Nanos};
 use crate::engine::{
-    CloseReason, ClosedSlot, ConnectOrder, Effects, Given, Place, Refusal, Rules, Slot, State,
-    Task, WaiterKey, Withdrawn,
+    CloseReason, ClosedSlot, ConnectOrder, Effects, Given, Mailbox, Place, PutBack, Refusal, Rules,
+    Slot, State, Task, Waiter, Withdrawn,
 };
+
+/// A step of the engine.
+type Step = Box<dyn FnOnce(&mut State<u64>, Nanos, &mut Effects<u64>)>;
 
 /// A connection is nothing but its number.
 type Held = Box<Slot<u64>>;
@@ -25,7 +28,7 @@ pub(super) struct World {
     next_caller: u64,
     next_connection: u64,
     /// Callers in line with their places, in no particular order.
-    callers: Vec<(u64, WaiterKey)>,
+    callers: Vec<(u64, Waiter<u64>)>,
     /// When callers came.
     since: BTreeMap<u64, Nanos>,
     held: Vec<Held>,
@@ -192,6 +195,12 @@ impl World {
                 format!("{under_way} connects at once of {most}")
             });
         }
+        for delivery in fx.delivery.into_iter().chain(fx.deliveries) {
+            if let Err(Ok(slot)) = delivery.hand_over() {
+                let untake: Step = Box::new(|state, now, fx| state.untake(slot, now, fx));
+                self.engine("passed on", untake);
+            }
+        }
         self.settle();
         result
     }
@@ -226,20 +235,13 @@ impl World {
     fn settle(&mut self) {
         let mut served = Vec::new();
         let mut refused = Vec::new();
-        let now = self.now;
-        let state = &mut self.state;
-        self.callers
-            .retain(|(caller, key)| match state.look(*key, Waker::noop(), now) {
-                Err(_) => true,
-                Ok((_, Ok(slot))) => {
-                    served.push((*caller, slot));
-                    false
-                }
-                Ok((_, Err(refusal))) => {
-                    refused.push((*caller, refusal));
-                    false
-                }
-            });
+        for (caller, waiter) in std::mem::take(&mut self.callers) {
+            match waiter.mailbox.look(Waker::noop()) {
+                Err(_) => self.callers.push((caller, waiter)),
+                Ok(Ok(slot)) => served.push((caller, slot)),
+                Ok(Err(refusal)) => refused.push((caller, refusal)),
+            }
+        }
         refused.sort_by_key(|(caller, _)| *caller);
         for (caller, refusal) in refused {
             if matches!(refusal, Refusal::TimedOut(_)) {
@@ -306,12 +308,13 @@ impl World {
             caller: here,
             expires,
         };
-        match self.state.queue(now, place, Waker::noop(), &mut fx) {
-            Given::Place(key) => {
+        let mailbox = Mailbox::new(Waker::noop().clone());
+        match self.state.queue(now, place, &mailbox, &mut fx) {
+            Given::Place(number) => {
                 self.expect(expected.is_none(), || {
                     format!("queued in front of {expected:?}")
                 });
-                self.callers.push((caller, key));
+                self.callers.push((caller, Waiter { number, mailbox }));
                 self.since.insert(caller, now);
                 self.model.queue.push_back(caller);
             }
@@ -347,8 +350,10 @@ impl World {
                 let expected = self.model.destination(id, self.now);
                 let shedding = self.state.rules.controlled_delay.is_some();
                 self.engine("release", |state, now, fx| {
-                    if let Some(slot) = state.try_put_back(slot, now) {
-                        state.put_back(slot, now, fx);
+                    match state.try_put_back(slot, now) {
+                        PutBack::Idle => {}
+                        PutBack::Handed(delivery) => fx.deliver(delivery),
+                        PutBack::NotYet(slot) => state.put_back(slot, now, fx),
                     }
                 });
                 if retiring || shedding {
@@ -389,12 +394,12 @@ impl World {
         if self.callers.is_empty() {
             return;
         }
-        let (caller, key) = self.callers.swap_remove(rng.usize(0..self.callers.len()));
+        let (caller, waiter) = self.callers.swap_remove(rng.usize(0..self.callers.len()));
         self.model.queue.retain(|waiting| *waiting != caller);
         let withdrawn = if timeout {
-            self.engine("timeout", |state, now, _| state.expire(key, now))
+            self.engine("timeout", |state, _, _| state.expire(&waiter))
         } else {
-            self.engine("cancel", |state, now, fx| state.cancel(key, now, fx))
+            self.engine("cancel", |state, now, fx| state.cancel(&waiter, now, fx))
         };
         // Callers look after each step, so nobody gives up with something in its hands; that is
         // what `race` is for.
@@ -422,32 +427,34 @@ impl World {
             .iter()
             .position(|(other, _)| *other == caller)
             .unwrap();
-        let (_, key) = self.callers.swap_remove(at);
+        let (_, waiter) = self.callers.swap_remove(at);
         self.model.queue.pop_front();
-        if rng.bool() {
-            // Its time was over just then: it takes what has arrived.
-            let withdrawn = self.engine("hand, timeout", |state, now, fx| {
-                state.put_back(slot, now, fx);
-                state.expire(key, now)
-            });
-            match withdrawn {
-                Withdrawn::Outcome(Ok(slot)) => {
-                    self.expect(slot.connection == id, || format!("not {id}"));
-                    self.held.push(slot);
-                }
-                other => self.expect(false, || format!("{caller} lost {id}: {other:?}")),
-            }
-            return;
-        }
-        // It was dropped: the next one gets the connection.
+        let (arrived, timeout) = (rng.bool(), rng.bool());
         let next = self.model.queue.front().copied();
-        let withdrawn = self.engine("hand, cancel", |state, now, fx| {
+        let withdrawn = self.engine("hand, give up", |state, now, fx| {
             state.put_back(slot, now, fx);
-            state.cancel(key, now, fx)
+            if arrived {
+                let delivery = fx.delivery.take().expect("it was handed on");
+                assert!(delivery.hand_over().is_ok(), "the caller is there");
+            }
+            if timeout {
+                state.expire(&waiter)
+            } else {
+                state.cancel(&waiter, now, fx)
+            }
         });
-        self.expect(matches!(withdrawn, Withdrawn::PassedOn), || {
-            format!("{withdrawn:?}")
-        });
+        match withdrawn {
+            // Its time was over just then: it takes what has arrived.
+            Withdrawn::Outcome(Ok(slot)) if arrived && timeout => {
+                self.expect(slot.connection == id, || format!("not {id}"));
+                self.held.push(slot);
+                return;
+            }
+            // It was dropped, or nothing had arrived yet: the next one gets the connection.
+            Withdrawn::PassedOn if arrived && !timeout => {}
+            Withdrawn::Place(_) if !arrived => {}
+            other => self.expect(false, || format!("{caller} lost {id}: {other:?}")),
+        }
         let wanted = if next.is_some() {
             Where::Held
         } else {
