@@ -24,6 +24,9 @@ pub(crate) struct Arguments {
     /// Write the results to this file as well.
     #[arg(long)]
     json: Option<PathBuf>,
+    /// Where to show the live page and the metrics; defaults to a free port of 127.0.0.1.
+    #[arg(long)]
+    listen: Option<String>,
 }
 
 impl Arguments {
@@ -35,11 +38,18 @@ impl Arguments {
         if self.headless {
             passed.push("--headless".to_owned());
         }
-        if let Some(file) = &self.json {
+        if let Some(address) = &self.listen {
+            passed.extend(["--listen".to_owned(), address.clone()]);
+        }
+        let files = [("--json", &self.json)];
+        for (name, file) in files {
+            let Some(file) = file else { continue };
             // Meant as seen from here; the service runs in the workspace's root.
-            let file = absolute(file).context("could not make --json absolute")?;
-            let file = file.to_str().context("--json is not UTF-8")?;
-            passed.extend(["--json".to_owned(), file.to_owned()]);
+            let file = absolute(file).with_context(|| format!("could not make {name} absolute"))?;
+            let file = file
+                .to_str()
+                .with_context(|| format!("{name} is not UTF-8"))?;
+            passed.extend([name.to_owned(), file.to_owned()]);
         }
         Ok(passed)
     }

@@ -43,6 +43,9 @@ pub trait PoolControl: DynamicSizing + fmt::Debug + Send + Sync + 'static {
     /// Follows what happens to the pool.
     fn subscribe(&self) -> PoolEvents;
 
+    /// Whether the pool is closed.
+    fn is_closed(&self) -> bool;
+
     /// Puts new limits in force while the pool runs. Where dynamic sizing has been configured, they
     /// become its sizes, so that the policy keeps to them.
     ///
@@ -99,6 +102,10 @@ impl<M: ConnectionManager> PoolControl for Pool<M> {
 
     fn subscribe(&self) -> PoolEvents {
         self.subscribe()
+    }
+
+    fn is_closed(&self) -> bool {
+        self.is_closed()
     }
 
     fn set_limits(&self, min: u32, max: u32) -> Result<(), SharedError> {

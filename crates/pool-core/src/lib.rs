@@ -103,6 +103,7 @@ pub use crate::limits::{InvalidLimits, Limits};
 pub use crate::manager::{ConnectFault, ConnectionManager, ReleaseCheck};
 pub use crate::metrics::{
     ClosedCounters, PoolCounters, PoolMetrics, PoolSnapshot, PoolState, ResizeCounters,
+    VetoCounters,
 };
 pub use crate::pool::Pool;
 pub use crate::runtime_settings::RuntimeSettings;

@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::clock::between;
 use crate::distributions::to_millis;
 use crate::engine::{CloseReason, Gate, PoolCounts};
+use crate::sizing::Brake;
 use crate::{ConnectionManager, Histograms, Pool, Quantiles};
 
 /// A pool's numbers at one moment, all read under one lock, so that they add up:
@@ -163,6 +164,8 @@ pub struct PoolCounters {
     pub resizes: u64,
     /// Limits and targets that moved, by direction.
     pub resized: ResizeCounters,
+    /// Decisions of the sizing policy that something held back, by what did.
+    pub vetoes: VetoCounters,
     /// Moves when a listener fails or panics.
     pub listener_failures: u64,
     /// Moves by the number of events that a slow listener missed.
@@ -184,6 +187,33 @@ pub struct ResizeCounters {
     pub target_up: u64,
     /// Fewer are.
     pub target_down: u64,
+}
+
+/// Decisions that grew a pool less than they would have, by the [brake](Brake) that was on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct VetoCounters {
+    /// Connects failed.
+    pub connect_failures: u64,
+    /// Growth would have bought no throughput.
+    pub elasticity: u64,
+    /// The server had no room.
+    pub server_full: u64,
+    /// The database had become slower.
+    pub slow_database: u64,
+}
+
+impl VetoCounters {
+    pub(crate) const fn count(&mut self, brake: Brake) {
+        let counter = match brake {
+            Brake::ConnectFailures => &mut self.connect_failures,
+            Brake::Elasticity => &mut self.elasticity,
+            Brake::ServerFull => &mut self.server_full,
+            Brake::SlowDatabase => &mut self.slow_database,
+        };
+        *counter += 1;
+    }
 }
 
 /// Closed connections by reason.
@@ -360,6 +390,7 @@ impl<M: ConnectionManager> Pool<M> {
                 leaks_suspected: tally.leaks,
                 resizes: tally.resizes,
                 resized: tally.resized,
+                vetoes: tally.vetoes,
                 listener_failures: listeners.failures.load(Ordering::Relaxed),
                 listener_missed: listeners.missed.load(Ordering::Relaxed),
                 peak_total: tally.peak_total,

@@ -26,6 +26,10 @@ impl PoolControl for MongoPool {
         self.subscribe()
     }
 
+    fn is_closed(&self) -> bool {
+        self.is_closed()
+    }
+
     fn set_limits(&self, min: u32, max: u32) -> Result<(), SharedError> {
         match self.set_limits(min, max) {
             Ok(()) => Ok(()),

@@ -24,6 +24,10 @@ impl PoolControl for PostgresPool {
         self.subscribe()
     }
 
+    fn is_closed(&self) -> bool {
+        self.is_closed()
+    }
+
     fn set_limits(&self, min: u32, max: u32) -> Result<(), SharedError> {
         match self.set_limits(min, max) {
             Ok(()) => Ok(()),

@@ -20,6 +20,9 @@ pub(crate) struct Arguments {
     /// Write the results to this file.
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
+    /// Where to show the live page and the metrics; port 0 takes a free one.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
+    pub(crate) listen: String,
     /// Settings of the pools, as TOML, YAML or JSON, over those of the program.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -59,19 +62,20 @@ impl Arguments {
     }
 
     /// Fails early, and without a trace, where the results could not be written at the end.
-    pub(crate) fn check_json(&self) -> Result<()> {
-        let Some(path) = &self.json else {
-            return Ok(());
-        };
-        let folder = path
-            .parent()
-            .filter(|folder| !folder.as_os_str().is_empty());
-        let folder = folder.unwrap_or_else(|| Path::new("."));
-        ensure!(
-            folder.is_dir() && !path.is_dir(),
-            "--json {}: there is no such folder, or it is one itself",
-            path.display()
-        );
+    pub(crate) fn check_outputs(&self) -> Result<()> {
+        let outputs = [("--json", &self.json)];
+        for (name, path) in outputs {
+            let Some(path) = path else { continue };
+            let folder = path
+                .parent()
+                .filter(|folder| !folder.as_os_str().is_empty());
+            let folder = folder.unwrap_or_else(|| Path::new("."));
+            ensure!(
+                folder.is_dir() && !path.is_dir(),
+                "{name} {}: there is no such folder, or it is one itself",
+                path.display()
+            );
+        }
         Ok(())
     }
 }

@@ -11,6 +11,7 @@ mod data;
 mod history;
 mod live;
 mod load_profile;
+mod page;
 mod quotes;
 mod report;
 mod run;

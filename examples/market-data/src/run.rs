@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::arguments::{Arguments, RunNames};
 use crate::live::{Heard, Live, ShownPools, listen};
 use crate::load_profile::{LoadProfile, Phase};
+use crate::page;
 use crate::report::Report;
 use crate::serve::{self, Load, Market, Served};
 use crate::subject::{PerSubject, SUBJECTS};
@@ -39,7 +40,7 @@ const LOAD: LoadProfile = LoadProfile {
 
 /// Runs the service; the exit code says whether everything was as it should be.
 pub(crate) async fn run(arguments: &Arguments) -> Result<ExitCode> {
-    arguments.check_json()?;
+    arguments.check_outputs()?;
     let names = RunNames::new();
     println!("schema and database: {}", names.database);
     let config = arguments.config(&names)?;
@@ -198,6 +199,7 @@ async fn serve(
     // Listen to events.
     pools.postgres.add_listener(log_errors("postgresql"));
     pools.mongodb.add_listener(log_errors("mongodb"));
+    let page = page::open(&arguments.listen, &pools).await?;
     let mut sizes = Sizes::of(&pools);
     let mut live = Live::new(
         arguments.headless,
@@ -253,6 +255,7 @@ async fn serve(
         ended.context("a client ended by a panic")?;
     }
     let lasted = began.elapsed();
+    page.stop().await;
 
     for database in SUBJECTS {
         // Get the current metrics.

@@ -6,7 +6,7 @@ use hdrhistogram::Histogram;
 
 use super::{CloseReason, Holder};
 use crate::clock::Nanos;
-use crate::metrics::ResizeCounters;
+use crate::metrics::{ResizeCounters, VetoCounters};
 
 /// Failure codes that are counted each on its own.
 const CODES: usize = 32;
@@ -47,6 +47,7 @@ pub(crate) struct Tally {
     pub(crate) leaks: u64,
     pub(crate) resizes: u64,
     pub(crate) resized: ResizeCounters,
+    pub(crate) vetoes: VetoCounters,
     /// Time of all checkouts that have been returned, from hand-out to return.
     pub(crate) held: u128,
     /// Connections × time up to `sized_at`.
@@ -114,6 +115,7 @@ impl Tally {
             leaks: 0,
             resizes: 0,
             resized: ResizeCounters::default(),
+            vetoes: VetoCounters::default(),
             held: 0,
             size_integral: 0,
             sized_at: 0,

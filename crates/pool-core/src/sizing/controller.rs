@@ -350,6 +350,9 @@ async fn evaluate<M: ConnectionManager>(
             continue;
         };
         shared.apply(&observation, &decision, &terms, &stop);
+        if let Some(brake) = decision.brake {
+            shared.step(|state, _, _| state.tally.vetoes.count(brake));
+        }
         let braked = PoolEvent::BrakeChanged {
             brake: decision.brake,
             reason: decision.reason.as_str().into(),

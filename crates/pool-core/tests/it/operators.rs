@@ -106,6 +106,35 @@ async fn failed_connects_are_counted_by_code() {
     end(pool, &script).await;
 }
 
+/// What holds a policy back is counted by its name.
+#[tokio::test(start_paused = true)]
+async fn vetoes_are_counted_by_what_held_growth_back() {
+    let (pool, script) = pool(0, 4);
+    pool.set_dynamic_pool_config(DynamicPoolConfig {
+        enabled: true,
+        min_size: 1,
+        max_size: 8,
+        evaluation_interval: 1_000,
+        ..DynamicPoolConfig::default()
+    })
+    .unwrap();
+    let held = take(&pool, 1).await;
+    script
+        .connect()
+        .always(Answer::Fails(ConnectFault::Saturated));
+    let callers = line_up(&pool, 1).await;
+    tokio::time::sleep(ms(1_500)).await;
+    let vetoes = pool.pool_metrics().counters.vetoes;
+    assert!(vetoes.server_full >= 1, "{vetoes:?}");
+    assert_eq!((vetoes.elasticity, vetoes.slow_database), (0, 0));
+    drop(held);
+    for caller in callers {
+        drop(served(caller).await);
+    }
+    script.connect().works();
+    end(pool, &script).await;
+}
+
 /// Operators hold pools of every kind the same way; what they do reaches the pool.
 #[tokio::test(start_paused = true)]
 async fn any_pool_can_be_operated_through_one_trait() {

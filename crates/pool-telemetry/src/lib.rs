@@ -1,0 +1,71 @@
+//! Metrics, a live page and operations for elastic connection pools.
+//!
+//! Any pool on `pool-core`'s engine can be watched: those of `pool-postgres` and `pool-mongo`, and
+//! any of your own. Everything is read from snapshots; nothing is added to a checkout.
+//!
+//! ```
+//! use pool_core::{ConnectionManager, Pool};
+//! use pool_telemetry::{Listener, Registry};
+//!
+//! # struct Files;
+//! # impl ConnectionManager for Files {
+//! #     type Connection = ();
+//! #     type Error = std::io::Error;
+//! #     async fn connect(&self) -> Result<(), std::io::Error> { Ok(()) }
+//! #     async fn validate(&self, _: &mut ()) -> Result<(), std::io::Error> { Ok(()) }
+//! # }
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let pool = Pool::builder(Files).name("orders").build()?;
+//! let registry = Registry::new();
+//! registry.register(pool.clone())?;
+//!
+//! let listener = Listener::builder(registry).address("127.0.0.1:0").start().await?;
+//! println!("live page: http://{}", listener.address());
+//! # let address = listener.address();
+//! # assert!(address.ip().is_loopback());
+//! listener.stop().await;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Metrics
+//!
+//! [`METRICS`] is the one table of all metrics: the nine `db.client.connection.*` of
+//! OpenTelemetry's semantic conventions and our own `pool.*`. From it come the text for Prometheus,
+//! OpenTelemetry's instruments, the Grafana dashboard and the alert rules of this project.
+//!
+//! # Features
+//!
+//! | feature | adds |
+//! |---|---|
+//! | `http` (default) | [`Listener`]: `/metrics`, JSON, a stream of events, the live page, operations |
+//! | `prometheus` | [`TextFormat`]: the table as text, for a listener of your own |
+//!
+//! # Security
+//!
+//! The listener binds loopback unless told otherwise, and changes a pool only for those who send
+//! the token it was started with. What it shows comes from the pools, which never tell a password.
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+#[cfg(feature = "http")]
+mod http;
+mod metric;
+#[cfg(feature = "prometheus")]
+mod prometheus;
+mod registry;
+mod table;
+
+#[cfg(feature = "http")]
+pub use crate::http::{Listener, ListenerBuilder, StartError};
+pub use crate::metric::{Attribute, Kind, Metric, POOL_NAME, Point, Unit, Value};
+#[cfg(feature = "prometheus")]
+pub use crate::prometheus::TextFormat;
+pub use crate::registry::{NameTaken, PoolReading, Registry};
+pub use crate::table::{BUCKETS, METRICS, metric};
+
+/// The examples of the README are compiled.
+#[cfg(all(doctest, feature = "http"))]
+#[doc = include_str!("../README.md")]
+mod readme {}
