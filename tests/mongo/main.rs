@@ -3,6 +3,7 @@
 mod bad_input;
 mod basics;
 mod cancellation;
+mod chaos;
 mod conformance;
 mod events;
 mod failover;

@@ -4,6 +4,7 @@ mod bad_input;
 mod basics;
 mod bb8_manager;
 mod cancellation;
+mod chaos;
 mod conformance;
 mod dirty;
 mod events;

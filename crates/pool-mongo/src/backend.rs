@@ -19,8 +19,9 @@ use crate::config::Settings;
 use crate::error::{ConnectProblem, MongoConnectError, MongoPoolError};
 use crate::sockets::Sockets;
 
-/// The driver's time between heartbeats, unless the URI sets another.
-const REFUSAL_STANDS: Duration = Duration::from_secs(10);
+/// The time between heartbeats, unless the URI sets another. The driver's own is 10 s: for so long
+/// a server that has turned a user down, or that has frozen, goes unnoticed.
+pub(crate) const HEARTBEAT: Duration = Duration::from_secs(1);
 
 /// What the driver's event handlers write and the pool reads.
 #[derive(Debug)]
@@ -74,6 +75,8 @@ pub(crate) struct Backend {
     proof: Mutex<Arc<Proof>>,
     /// Set while the last attempt ended with the server turning the user down, and when it did.
     refusal: Mutex<Option<(Instant, MongoConnectError)>>,
+    /// For how long that answer stands: the time between heartbeats.
+    refusal_stands: Duration,
     /// One warm-up or refresh at a time, so that two of them do not open twice as many sockets.
     pub(crate) holding: Semaphore,
 }
@@ -107,6 +110,7 @@ impl Backend {
             .credential
             .as_ref()
             .map(|credential| (credential.username.clone(), credential.source.clone()));
+        let refusal_stands = options.heartbeat_freq.unwrap_or(HEARTBEAT);
         let client = Client::with_options(options).map_err(|error| MongoPoolError::Driver {
             pool: settings.name.to_string(),
             message: error.kind.to_string(),
@@ -125,6 +129,7 @@ impl Backend {
             proof_timeout: settings.proof_timeout(),
             proof: Mutex::new(Arc::new(Proof::after(0))),
             refusal: Mutex::new(None),
+            refusal_stands,
             holding: Semaphore::new(1),
         }))
     }
@@ -194,7 +199,7 @@ impl Backend {
     /// The server's last word, as long as the driver would not even ask again.
     ///
     /// When a user is turned down the driver takes the server out of its service until the next
-    /// heartbeat, up to 10 s later, and meanwhile looks for a server that it does not have. The
+    /// heartbeat has succeeded, and meanwhile looks for a server that it does not have. The
     /// answer is known, and asking more often would only lock the user out where servers do that.
     fn standing_refusal(&self) -> Option<MongoConnectError> {
         if self.watch.sockets.any_ready() {
@@ -202,7 +207,7 @@ impl Backend {
         }
         let refusal = self.refusal.lock();
         let (at, error) = refusal.as_ref()?;
-        (at.elapsed() < REFUSAL_STANDS).then(|| error.clone())
+        (at.elapsed() < self.refusal_stands).then(|| error.clone())
     }
 
     /// One round trip over an authenticated socket.
@@ -248,6 +253,14 @@ impl Backend {
             None => run,
         };
         run.await.map_err(|error| self.driver_error(error))
+    }
+
+    /// Why nothing could be used for `after`, before any attempt of ours has come to its end: what
+    /// the last heartbeat met, or that the driver lends sockets to no server.
+    pub(crate) fn out_of_reach(&self, after: Duration) -> Option<MongoConnectError> {
+        let failure = self.watch.heartbeat.lock().clone();
+        let out_of_reach = failure.is_some() || !self.watch.sockets.any_ready();
+        out_of_reach.then(|| self.error(ConnectProblem::NoAnswer { after }, failure))
     }
 
     /// Ends when a heartbeat fails for a reason that waiting does not mend. Looking for a server

@@ -8,7 +8,7 @@ use pool_core::{
 };
 use secrecy::{ExposeSecret as _, SecretString};
 
-use crate::backend::Backend;
+use crate::backend::{Backend, HEARTBEAT};
 use crate::config::{Settings, database_problem};
 use crate::error::{MongoPoolError, SettingProblem};
 use crate::manager::MongoManager;
@@ -291,6 +291,8 @@ pub(crate) async fn client_options(
     options.connect_timeout = Some(settings.connect_timeout);
     let selection = &mut options.server_selection_timeout;
     *selection = Some(selection.unwrap_or(settings.acquire_timeout.min(Duration::from_secs(30))));
+    let heartbeat = &mut options.heartbeat_freq;
+    *heartbeat = Some(heartbeat.unwrap_or(HEARTBEAT));
     if options.app_name.is_none() {
         options.app_name = Some(settings.name.to_string());
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use mongodb::error::{Error as DriverError, ErrorKind};
 use pool_core::{AcquireError, AcquireErrorKind, BuildError, ConnectFault, InvalidLimits, Step};
 
-use crate::nesting::Holders;
+use crate::manager::MongoManager;
 use crate::uri::UriProblem;
 
 /// A pool cannot be built.
@@ -331,6 +331,14 @@ pub enum LeaseError {
         /// How many leases the task holds.
         leases: u32,
     },
+    /// The same, and the driver has no server that it could use.
+    #[non_exhaustive]
+    Unreachable {
+        /// The engine's error.
+        error: AcquireError,
+        /// Which servers, and what the last heartbeat met if it failed.
+        cause: MongoConnectError,
+    },
     /// Work to which the pool has given a lease asked the pool for another.
     #[non_exhaustive]
     Nested {
@@ -342,11 +350,18 @@ pub enum LeaseError {
 }
 
 impl LeaseError {
-    pub(crate) fn new(error: AcquireError, holders: &Holders) -> Self {
+    pub(crate) fn new(error: AcquireError, manager: &MongoManager) -> Self {
         let waits_for_others = error.kind() == AcquireErrorKind::Timeout(Step::Return);
-        match waits_for_others.then(|| holders.held_here()) {
-            None | Some(0) => Self::Acquire(error),
-            Some(leases) => Self::HeldByCaller { error, leases },
+        let leases = waits_for_others.then(|| manager.holders().held_here());
+        if let Some(leases @ 1..) = leases {
+            return Self::HeldByCaller { error, leases };
+        }
+        // Where an attempt of our own has failed, the engine's error has its cause.
+        let unexplained = error.is_timeout() && error.last_connect_error().is_none();
+        let out_of_reach = || manager.backend().out_of_reach(error.waited());
+        match unexplained.then(out_of_reach).flatten() {
+            Some(cause) => Self::Unreachable { error, cause },
+            None => Self::Acquire(error),
         }
     }
 
@@ -354,7 +369,9 @@ impl LeaseError {
     #[must_use]
     pub const fn acquire_error(&self) -> Option<&AcquireError> {
         match self {
-            Self::Acquire(error) | Self::HeldByCaller { error, .. } => Some(error),
+            Self::Acquire(error)
+            | Self::HeldByCaller { error, .. }
+            | Self::Unreachable { error, .. } => Some(error),
             Self::Nested { .. } => None,
         }
     }
@@ -368,6 +385,9 @@ impl LeaseError {
     /// Why the server could not be used, if the pool has been failing to reach it.
     #[must_use]
     pub fn connect_error(&self) -> Option<&MongoConnectError> {
+        if let Self::Unreachable { cause, .. } = self {
+            return Some(cause);
+        }
         let (_, error) = self.acquire_error()?.last_connect_error()?;
         error.downcast_ref()
     }
@@ -382,6 +402,7 @@ impl fmt::Display for LeaseError {
                 "{error}; the task that waited holds {leases} of them itself: take one lease and \
                  pass it on"
             ),
+            Self::Unreachable { error, cause } => write!(f, "{error}; {cause}"),
             Self::Nested { pool, caller } => write!(
                 f,
                 "pool `{pool}`: {caller} asks for a lease inside work that has one: use that, or \
@@ -393,6 +414,9 @@ impl fmt::Display for LeaseError {
 
 impl StdError for LeaseError {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        if let Self::Unreachable { cause, .. } = self {
+            return cause.source();
+        }
         self.acquire_error().and_then(StdError::source)
     }
 }

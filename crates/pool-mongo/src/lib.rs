@@ -42,6 +42,7 @@
 //! | `max_connecting` | `maxConnecting` | sockets being opened at once |
 //! | `connect_timeout` | `connectTimeoutMS` | one attempt to reach the server |
 //! | `acquire_timeout` | bounds `serverSelectionTimeoutMS` | how long a caller waits for a lease |
+//! | none | `heartbeatFrequencyMS` | 1 s, unless the URI sets it: how soon a frozen or mended server is noticed |
 //!
 //! # Size by load
 //!

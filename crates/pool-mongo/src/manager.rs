@@ -26,8 +26,12 @@ use crate::sockets::ServerSockets;
 /// Clones are handles to the same client.
 #[derive(Clone)]
 pub struct MongoManager {
-    backend: Arc<Mutex<Arc<Backend>>>,
-    pub(crate) holders: Arc<Holders>,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    backend: Mutex<Arc<Backend>>,
+    holders: Holders,
 }
 
 /// A lease as the engine keeps it: the right to run operations on a database.
@@ -59,19 +63,26 @@ impl Drop for ManagedLease {
 impl MongoManager {
     pub(crate) fn new(backend: Arc<Backend>) -> Self {
         Self {
-            backend: Arc::new(Mutex::new(backend)),
-            holders: Arc::default(),
+            shared: Arc::new(Shared {
+                backend: Mutex::new(backend),
+                holders: Holders::default(),
+            }),
         }
     }
 
     /// Puts `new` in the place of the client that new leases are for, which it returns.
     pub(crate) fn replace(&self, new: Arc<Backend>) -> Arc<Backend> {
-        std::mem::replace(&mut self.backend.lock(), new)
+        std::mem::replace(&mut self.shared.backend.lock(), new)
     }
 
     /// The client that new leases are for.
     pub(crate) fn backend(&self) -> Arc<Backend> {
-        Arc::clone(&self.backend.lock())
+        Arc::clone(&self.shared.backend.lock())
+    }
+
+    /// Which tasks hold leases.
+    pub(crate) fn holders(&self) -> &Holders {
+        &self.shared.holders
     }
 
     /// The sockets to each server at this moment, by the driver's own account.
@@ -112,7 +123,7 @@ impl ConnectionManager for MongoManager {
     async fn connect(&self) -> Result<ManagedLease, MongoConnectError> {
         let backend = self.backend();
         backend.prove().await?;
-        Ok(ManagedLease::new(backend, self.holders.add()))
+        Ok(ManagedLease::new(backend, self.shared.holders.add()))
     }
 
     /// Nothing to check: see the type.

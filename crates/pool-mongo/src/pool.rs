@@ -137,14 +137,14 @@ impl MongoPool {
             caller,
         });
         let lease = self.inner.engine.acquire_owned();
-        let holders = Arc::clone(&self.inner.engine.manager().holders);
+        let manager = self.inner.engine.manager().clone();
         async move {
             if let Some(nested) = nested {
                 return Err(nested);
             }
             match lease.await {
                 Ok(lease) => Ok(MongoLease::new(lease)),
-                Err(error) => Err(LeaseError::new(error, &holders)),
+                Err(error) => Err(LeaseError::new(error, &manager)),
             }
         }
     }

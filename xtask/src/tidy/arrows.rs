@@ -13,6 +13,16 @@ const ARROWS: &[(&str, &[&str])] = &[
         "operation-context",
         &["connection-factory", "service-container"],
     ),
+    (
+        "pool-chaos",
+        &[
+            "pool-core",
+            "pool-mongo",
+            "pool-postgres",
+            "pool-testkit",
+            "test-servers",
+        ],
+    ),
     ("pool-core", &[]),
     ("pool-mongo", &["pool-core"]),
     ("pool-postgres", &["pool-core"]),

@@ -1,0 +1,245 @@
+//! This project's leases over MongoDB, and a witness with clients of its own.
+
+use std::collections::HashSet;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use futures_util::TryStreamExt as _;
+use mongodb::bson::{Document, doc};
+use mongodb::options::{ReadConcern, WriteConcern};
+use mongodb::{Client, Database};
+use pool_mongo::{LeaseError, MongoLease, MongoPool};
+
+use crate::load::Patience;
+use crate::postgres::{Hangs, failed};
+use crate::scenario::MAX;
+use crate::subject::{Failure, Subject, Witness, value_of};
+
+const DATABASE: &str = "chaos";
+const ROWS: &str = "rows";
+
+/// `pool-mongo`.
+#[derive(Debug)]
+pub struct Leases {
+    pool: MongoPool,
+}
+
+impl Leases {
+    /// A pool on the servers of `uri`.
+    ///
+    /// # Panics
+    ///
+    /// The URI is malformed.
+    pub async fn new(uri: &str, patience: Patience) -> Self {
+        let pool = MongoPool::builder(uri)
+            .name("chaos")
+            .database(DATABASE)
+            .limits(0, MAX)
+            .acquire_timeout(patience.acquire)
+            .build()
+            .await
+            .expect("the settings are good");
+        Self { pool }
+    }
+}
+
+impl Subject for Leases {
+    type Guard = MongoLease;
+
+    fn name(&self) -> &'static str {
+        "pool-mongo"
+    }
+
+    async fn acquire(&self) -> Result<MongoLease, Failure> {
+        let acquired = self.pool.acquire().await;
+        acquired.map_err(|error: LeaseError| match error.acquire_error() {
+            Some(cause) if error.connect_error().is_none() => failed(cause, error.to_string()),
+            Some(_) => Failure::because(error),
+            None => Failure::because(error),
+        })
+    }
+
+    async fn write(&self, lease: &mut MongoLease, row: i64) -> Result<(), Failure> {
+        write(lease, row).await.map_err(Failure::because)
+    }
+
+    async fn read(&self, lease: &mut MongoLease, row: i64) -> Result<Option<i64>, Failure> {
+        read(lease, row).await.map_err(Failure::because)
+    }
+
+    fn open(&self) -> Option<u32> {
+        Some(self.pool.sockets().iter().map(|server| server.open).sum())
+    }
+
+    fn resize(&self, max: u32) -> bool {
+        self.pool.set_limits(0, max).is_ok()
+    }
+
+    fn add_hanging_listener(&self) -> bool {
+        self.pool.add_listener(Hangs);
+        true
+    }
+
+    async fn close(&self, deadline: Duration) {
+        self.pool.close(deadline).await;
+    }
+}
+
+/// Writes a row that the majority has.
+///
+/// # Errors
+///
+/// The driver's.
+pub async fn write(database: &Database, row: i64) -> mongodb::error::Result<()> {
+    let rows = database.collection::<Document>(ROWS);
+    let insert = rows
+        .insert_one(doc! { "_id": row, "v": value_of(row) })
+        .write_concern(WriteConcern::majority());
+    insert.await.map(drop)
+}
+
+/// Reads a row.
+///
+/// # Errors
+///
+/// The driver's.
+pub async fn read(database: &Database, row: i64) -> mongodb::error::Result<Option<i64>> {
+    let rows = database.collection::<Document>(ROWS);
+    let found = rows.find_one(doc! { "_id": row }).await?;
+    Ok(found.and_then(|row| row.get_i64("v").ok()))
+}
+
+/// The servers' administrator.
+#[derive(Debug)]
+pub struct MongoWitness {
+    /// Finds the primary.
+    all: Client,
+    /// One for each member.
+    each: Vec<Client>,
+}
+
+impl MongoWitness {
+    /// Over the servers' own URL.
+    ///
+    /// # Panics
+    ///
+    /// The URL is malformed.
+    pub async fn new(url: &str) -> Self {
+        let client = async |url: &str| Client::with_uri_str(url).await.expect("the URL is good");
+        let (user, hosts) = parts(url);
+        let mut each = Vec::new();
+        for host in hosts.split(',') {
+            let direct = format!("mongodb://{user}@{host}/?directConnection=true&authSource=admin");
+            each.push(client(&direct).await);
+        }
+        Self {
+            all: client(url).await,
+            each,
+        }
+    }
+
+    /// What subjects connect with: through a proxy to one server, or, given a URL of a replica
+    /// set, to its members.
+    #[must_use]
+    pub fn subject_uri(&self, proxy: SocketAddr, replica_set: Option<&str>) -> String {
+        let user = "chaos:right";
+        match replica_set {
+            None => format!("mongodb://{user}@{proxy}/?directConnection=true&authSource=admin"),
+            Some(url) => {
+                let (_, hosts) = parts(url);
+                format!("mongodb://{user}@{hosts}/?replicaSet=rs0&authSource=admin")
+            }
+        }
+    }
+}
+
+/// User information and hosts.
+fn parts(url: &str) -> (&str, &str) {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let (user, rest) = rest.rsplit_once('@').unwrap_or_default();
+    (user, rest.split('/').next().unwrap_or_default())
+}
+
+impl Witness for MongoWitness {
+    async fn prepare(&self) {
+        let create = doc! {
+            "createUser": "chaos", "pwd": "right",
+            "roles": [{ "role": "readWrite", "db": DATABASE }],
+        };
+        let admin = self.all.database("admin");
+        admin
+            .run_command(create)
+            .await
+            .expect("the administrator may do this");
+        let rows = self.all.database(DATABASE);
+        rows.create_collection(ROWS)
+            .await
+            .expect("the administrator may do this");
+    }
+
+    async fn connections(&self) -> u32 {
+        let pipeline = [
+            doc! { "$currentOp": { "allUsers": true, "idleConnections": true } },
+            doc! { "$match": { "effectiveUsers.user": "chaos" } },
+            doc! { "$group": { "_id": "$connectionId" } },
+        ];
+        let mut count = 0;
+        for member in &self.each {
+            let admin = member.database("admin");
+            let found: Vec<Document> = admin
+                .aggregate(pipeline.clone())
+                .await
+                .expect("the administrator may see them")
+                .try_collect()
+                .await
+                .expect("the server answers");
+            count += found.len();
+        }
+        count.try_into().unwrap_or(u32::MAX)
+    }
+
+    async fn present(&self, rows: &[i64]) -> HashSet<i64> {
+        let all = self.all.database(DATABASE).collection::<Document>(ROWS);
+        let found: Vec<Document> = all
+            .find(doc! { "_id": { "$in": rows } })
+            .read_concern(ReadConcern::majority())
+            .await
+            .expect("the administrator may see them")
+            .try_collect()
+            .await
+            .expect("the server answers");
+        let row_of = |found: Document| {
+            let (row, value) = (found.get_i64("_id").ok()?, found.get_i64("v").ok()?);
+            (value == value_of(row)).then_some(row)
+        };
+        found.into_iter().filter_map(row_of).collect()
+    }
+
+    async fn accepting(&self) {
+        let rows = self.all.database("witness").collection::<Document>(ROWS);
+        for _ in 0..100 {
+            let insert = rows
+                .insert_one(doc! {})
+                .write_concern(WriteConcern::majority());
+            if insert.await.is_ok() {
+                return;
+            }
+        }
+        panic!("the servers take writes again");
+    }
+
+    async fn set_password(&self, right: bool) {
+        let password = if right { "right" } else { "another" };
+        let update = doc! { "updateUser": "chaos", "pwd": password };
+        let admin = self.all.database("admin");
+        admin
+            .run_command(update)
+            .await
+            .expect("the administrator may do this");
+    }
+
+    /// MongoDB has no limit for a user, and its limit for all is set at its start.
+    async fn set_full(&self, _full: bool) -> bool {
+        false
+    }
+}

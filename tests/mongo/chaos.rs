@@ -1,0 +1,50 @@
+//! Short forms of what `cargo xtask chaos` runs for long.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use pool_chaos::{Leases, MongoWitness, Patience, Place, Scenario, Stage, run};
+use test_servers::{Environment, MongoOptions};
+
+/// What a machine that is busy with other tests may add.
+const NOISE: Duration = Duration::from_secs(2);
+
+const FAULT: Duration = Duration::from_millis(800);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_that_befalls_the_server_costs_a_write_a_lease_or_a_callers_time() {
+    if integration_tests::mongodb_url().is_none() {
+        return;
+    }
+    let started = tokio::task::spawn_blocking(|| {
+        let environment = Environment::from_env().expect("a valid environment");
+        MongoOptions::default().start(&environment.without_given_servers())
+    });
+    let server = started.await.unwrap().expect("a server can be started");
+    if server.pid().is_none() {
+        eprintln!("SKIPPED: this server is no process that a test could kill");
+        return;
+    }
+    let witness = MongoWitness::new(server.url()).await;
+    let stage = Stage::new(Place::Server(server), witness).await;
+    let patience = Patience::with_slack(NOISE);
+    let uri = stage.witness.subject_uri(stage.proxy.address(), None);
+    let leases = Arc::new(Leases::new(&uri, patience).await);
+    for (number, &scenario) in (1_i64..).zip(Scenario::ALL) {
+        // The suite of failovers has replica sets.
+        if scenario == Scenario::Failover {
+            continue;
+        }
+        let first = number * 1_000_000;
+        let outcome = run(scenario, &stage, &leases, first, FAULT, patience).await;
+        let Some(outcome) = outcome else {
+            assert_eq!(scenario, Scenario::TooManyClients);
+            continue;
+        };
+        let complaints = outcome.complaints(Duration::from_secs(1) + NOISE);
+        assert!(
+            complaints.is_empty(),
+            "{scenario}: {complaints:?}\n{outcome:#?}"
+        );
+    }
+}
