@@ -1,7 +1,7 @@
 //! `cargo xtask bench`: this project and its peers, side by side in one run.
 
 use std::path::{PathBuf, absolute};
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
 use anyhow::{Context as _, Result};
 use clap::{Args, ValueEnum};
@@ -56,26 +56,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         only,
         json,
     } = arguments;
-    // Peers' crates stay in a workspace, and a target folder, of their own.
-    let manifest = workspace::root().join("benches/Cargo.toml");
-    let manifest = manifest
-        .to_str()
-        .context("the path of the workspace is not UTF-8")?;
-    let common = [
-        "--release",
-        "--manifest-path",
-        manifest,
-        "--bin",
-        suite.program(),
-    ];
-    let mut build = workspace::cargo();
-    build.arg("build").args(common);
-    if let Some(failed) = child::succeed(&mut build)? {
-        return Ok(failed);
-    }
+    let Some(mut bench) = program(suite.program())? else {
+        return Ok(ExitCode::FAILURE);
+    };
     let servers = servers::all(suite.servers())?;
-    let mut bench = workspace::cargo();
-    bench.args(["run", "--quiet"]).args(common).arg("--");
     if *quick {
         bench.arg("--quick");
     }
@@ -90,4 +74,22 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     }
     servers::tell(&mut bench, &servers);
     child::run(&mut bench).map(ExitCode::from)
+}
+
+/// Builds a program of `benches/`, and gives the command that runs it; none when it does not build.
+pub(crate) fn program(name: &str) -> Result<Option<Command>> {
+    // Peers' crates stay in a workspace, and a target folder, of their own.
+    let manifest = workspace::root().join("benches/Cargo.toml");
+    let manifest = manifest
+        .to_str()
+        .context("the path of the workspace is not UTF-8")?;
+    let common = ["--release", "--manifest-path", manifest, "--bin", name];
+    let mut build = workspace::cargo();
+    build.arg("build").args(common);
+    if child::succeed(&mut build)?.is_some() {
+        return Ok(None);
+    }
+    let mut run = workspace::cargo();
+    run.args(["run", "--quiet"]).args(common).arg("--");
+    Ok(Some(run))
 }

@@ -6,6 +6,7 @@
 #![allow(clippy::print_stdout, reason = "a command's output is its purpose")]
 
 mod bench;
+mod chaos;
 mod child;
 mod ci;
 mod databases;
@@ -35,6 +36,8 @@ struct Arguments {
 enum Command {
     /// Measure this project beside its peers, in one run.
     Bench(bench::Arguments),
+    /// Do the worst to a server under load, and count what must not happen.
+    Chaos(chaos::Arguments),
     /// Format, clippy, rustdoc, tidy, then every test: what a change has to pass.
     Ci(ci::Arguments),
     /// Start, list and end the database servers on their own.
@@ -52,6 +55,7 @@ enum Command {
 fn main() -> ExitCode {
     let ended = match &Arguments::parse().command {
         Command::Bench(arguments) => bench::run(arguments),
+        Command::Chaos(arguments) => chaos::run(arguments),
         Command::Ci(arguments) => ci::run(arguments),
         Command::Databases(arguments) => databases::run(arguments),
         Command::Demo(arguments) => demo::run(arguments),

@@ -60,6 +60,10 @@ pub struct Failure {
 
 impl Failure {
     /// One that says what is wrong.
+    #[allow(
+        clippy::needless_pass_by_value,
+        reason = "a function for `map_err`, which gives the error away"
+    )]
     pub fn because(error: impl ToString) -> Self {
         Self {
             text: error.to_string(),
@@ -68,6 +72,10 @@ impl Failure {
     }
 
     /// One that says no more than that a time was over.
+    #[allow(
+        clippy::needless_pass_by_value,
+        reason = "a function for `map_err`, which gives the error away"
+    )]
     pub fn without_cause(error: impl ToString) -> Self {
         Self {
             text: error.to_string(),

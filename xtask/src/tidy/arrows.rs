@@ -16,6 +16,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "pool-chaos",
         &[
+            "connection-factory",
             "pool-core",
             "pool-mongo",
             "pool-postgres",
