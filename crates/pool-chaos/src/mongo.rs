@@ -160,6 +160,30 @@ fn parts(url: &str) -> (&str, &str) {
     (user, rest.split('/').next().unwrap_or_default())
 }
 
+/// How many connections of the subjects one member has. A member that has just come back does not
+/// answer before it has caught up with the others.
+async fn connections_of(member: &Client) -> usize {
+    let pipeline = [
+        doc! { "$currentOp": { "allUsers": true, "idleConnections": true } },
+        doc! { "$match": { "effectiveUsers.user": "chaos" } },
+        doc! { "$group": { "_id": "$connectionId" } },
+    ];
+    let admin = member.database("admin");
+    let mut last = None;
+    for _ in 0..300 {
+        let found = async {
+            let found = admin.aggregate(pipeline.clone()).await?;
+            found.try_collect::<Vec<Document>>().await
+        };
+        match found.await {
+            Ok(found) => return found.len(),
+            Err(error) => last = Some(error),
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("the administrator may see them: {last:?}");
+}
+
 impl Witness for MongoWitness {
     async fn prepare(&self) {
         let create = doc! {
@@ -178,22 +202,9 @@ impl Witness for MongoWitness {
     }
 
     async fn connections(&self) -> u32 {
-        let pipeline = [
-            doc! { "$currentOp": { "allUsers": true, "idleConnections": true } },
-            doc! { "$match": { "effectiveUsers.user": "chaos" } },
-            doc! { "$group": { "_id": "$connectionId" } },
-        ];
         let mut count = 0;
         for member in &self.each {
-            let admin = member.database("admin");
-            let found: Vec<Document> = admin
-                .aggregate(pipeline.clone())
-                .await
-                .expect("the administrator may see them")
-                .try_collect()
-                .await
-                .expect("the server answers");
-            count += found.len();
+            count += connections_of(member).await;
         }
         count.try_into().unwrap_or(u32::MAX)
     }

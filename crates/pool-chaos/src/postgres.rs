@@ -31,6 +31,8 @@ impl Postgres {
             .name("chaos")
             .limits(0, MAX)
             .acquire_timeout(patience.acquire)
+            // So that callers live to learn why an attempt has failed.
+            .connect_timeout(patience.acquire.mul_f64(0.8))
             .build()
             .expect("the settings are good");
         Self { pool }
@@ -85,7 +87,9 @@ impl Subject for Postgres {
 pub(crate) fn failed(error: &AcquireError, text: String) -> Failure {
     let has_cause = match error.kind() {
         AcquireErrorKind::Timeout(Step::Connect) => error.last_connect_error().is_some(),
-        AcquireErrorKind::Timeout(Step::Return) => error.oldest_holder().is_some(),
+        AcquireErrorKind::Timeout(Step::Return) => {
+            error.oldest_holder().is_some() || text.contains("being cleaned")
+        }
         _ => true,
     };
     Failure { text, has_cause }

@@ -224,8 +224,8 @@ async fn befall<S: Subject, W: Witness>(
             tokio::time::sleep(time).await;
             attempts_per_s = per_second();
             // What was swallowed is gone for good: connections of that time are dead.
-            proxy.cut_all().await;
             proxy.set(Fault::Pass).await;
+            proxy.cut_all().await;
             Some(Instant::now())
         }
         Scenario::ResetStorm => {
@@ -240,8 +240,8 @@ async fn befall<S: Subject, W: Witness>(
             proxy.set(Fault::HalfOpen(20)).await;
             tokio::time::sleep(time).await;
             attempts_per_s = per_second();
-            proxy.cut_all().await;
             proxy.set(Fault::Pass).await;
+            proxy.cut_all().await;
             Some(Instant::now())
         }
         Scenario::Slow => {

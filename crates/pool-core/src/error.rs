@@ -171,6 +171,11 @@ impl fmt::Display for AcquireError {
         write!(f, " ({counts}")?;
         if let Some(HeldSince { caller, held }) = oldest_holder {
             write!(f, "; longest held for {held:.1?} by {caller}")?;
+        } else if *kind == AcquireErrorKind::Timeout(Step::Return) && counts.active > 0 {
+            write!(
+                f,
+                "; no caller holds any: they have come back and are being cleaned"
+            )?;
         }
         if let Some((age, error)) = last_connect_error {
             write!(f, "; last connect failed {age:.1?} ago: {error}")?;
