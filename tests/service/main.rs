@@ -5,5 +5,6 @@ mod budget;
 mod context;
 mod examples;
 mod factory;
+mod migrating;
 mod reload;
 mod support;

@@ -83,28 +83,16 @@ async fn sizes_and_times_change_and_no_connection_is_dropped() {
     assert!(factory.drain(PATIENCE).await.clean);
 }
 
-async fn as_admin(servers: &Servers, statement: String) {
-    use sqlx::Connection as _;
-
-    let mut admin = sqlx::PgConnection::connect(&servers.postgres)
-        .await
-        .unwrap();
-    sqlx::raw_sql(sqlx::AssertSqlSafe(statement))
-        .execute(&mut admin)
-        .await
-        .unwrap();
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rotated_password_costs_no_connection_and_a_wrong_one_changes_nothing() {
     let Some(servers) = servers() else { return };
     let name = "reload_password";
     let user = application(name);
-    as_admin(
-        &servers,
-        format!("drop role if exists {user}; create role {user} login password 'first'"),
-    )
-    .await;
+    servers
+        .run(format!(
+            "drop role if exists {user}; create role {user} login password 'first'"
+        ))
+        .await;
     let (_, address) = servers.postgres.rsplit_once('@').unwrap();
     let with = |password: &str, max: u32| {
         sources(&servers, name)
@@ -121,7 +109,9 @@ async fn a_rotated_password_costs_no_connection_and_a_wrong_one_changes_nothing(
     let pool = factory.postgres("test").await.unwrap();
     let held = pool.acquire().await.unwrap();
 
-    as_admin(&servers, format!("alter role {user} password 'second'")).await;
+    servers
+        .run(format!("alter role {user} password 'second'"))
+        .await;
     let refused = factory.reload(with("canary", 9)).await.unwrap_err();
     let text = refused.to_string();
     assert!(
@@ -142,7 +132,7 @@ async fn a_rotated_password_costs_no_connection_and_a_wrong_one_changes_nothing(
     assert_eq!((counters.opened, counters.closed.total()), (9, 0));
     drop(all);
     assert!(factory.drain(PATIENCE).await.clean);
-    as_admin(&servers, format!("drop role {user}")).await;
+    servers.run(format!("drop role {user}")).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

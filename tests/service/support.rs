@@ -45,6 +45,19 @@ impl Servers {
         self.sources(name).load().expect("the sources are right")
     }
 
+    /// Runs statements that a test's story needs.
+    pub(crate) async fn run(&self, statements: String) {
+        use sqlx::Connection as _;
+
+        let mut connection = sqlx::PgConnection::connect(&self.postgres)
+            .await
+            .expect("the server is up");
+        sqlx::raw_sql(sqlx::AssertSqlSafe(statements))
+            .execute(&mut connection)
+            .await
+            .expect("the statements are right");
+    }
+
     /// How many connections called `application` PostgreSQL itself counts, waiting for
     /// `wanted` as long as a test is patient: a backend ends a moment after its client has left.
     pub(crate) async fn count(&self, application: &str, wanted: i64) -> i64 {

@@ -29,6 +29,8 @@ pub(crate) struct Arguments {
 enum Suite {
     /// A checkout on a fake connection: pool-core, deadpool, bb8, mobc, fast_pool; sqlx on a server.
     Checkout,
+    /// Resolving, scopes, operations: service-container, shaku, dependency-injector.
+    Container,
     /// Operations on a server: pool-mongo and the driver below it.
     Mongo,
 }
@@ -37,6 +39,7 @@ impl Suite {
     const fn program(self) -> &'static str {
         match self {
             Self::Checkout => "checkout",
+            Self::Container => "container",
             Self::Mongo => "mongo",
         }
     }
@@ -44,6 +47,7 @@ impl Suite {
     const fn servers(self) -> &'static [Kind] {
         match self {
             Self::Checkout => &[Kind::Postgres],
+            Self::Container => &Kind::ALL,
             Self::Mongo => &[Kind::Mongo],
         }
     }

@@ -326,7 +326,7 @@ impl DynamicSizing for PostgresPool {
     }
 
     fn set_sizing_mode(&self, mode: SizingMode) {
-        self.inner.engine.set_sizing_mode(mode);
+        self.inner.set_sizing_mode(mode);
     }
 
     fn sizing_mode(&self) -> SizingMode {

@@ -6,7 +6,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use pool_core::sizing::InvalidDynamicPoolConfig;
+use pool_core::sizing::{InvalidDynamicPoolConfig, SizingMode};
 use pool_core::{DynamicPoolConfig, DynamicSizing as _, InvalidLimits, Limits, PoolEvent};
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
@@ -47,6 +47,17 @@ impl Budget {
     }
 }
 
+impl Divided {
+    /// The sizes of dynamic sizing become the limits, unless they are only advice.
+    fn adopt_sizes(&mut self, mode: SizingMode) {
+        let Some(config) = self.dynamic else { return };
+        if mode != SizingMode::Advise {
+            self.limits = Limits::new(config.min_size, config.max_size)
+                .expect("a validated configuration has valid sizes");
+        }
+    }
+}
+
 impl Inner {
     pub(crate) fn limits(&self) -> Limits {
         self.budget.divided.lock().limits
@@ -72,9 +83,14 @@ impl Inner {
         let mut divided = self.budget.divided.lock();
         self.size(config, divided.shared)?;
         divided.dynamic = Some(config);
-        divided.limits = Limits::new(config.min_size, config.max_size)
-            .expect("a validated configuration has valid sizes");
+        divided.adopt_sizes(self.engine.sizing_mode());
         Ok(())
+    }
+
+    pub(crate) fn set_sizing_mode(&self, mode: SizingMode) {
+        let mut divided = self.budget.divided.lock();
+        self.engine.set_sizing_mode(mode);
+        divided.adopt_sizes(mode);
     }
 
     /// Lends a part of the maximum, unless nothing would be left.

@@ -34,6 +34,7 @@ const TOP: [&str; 5] = [
     "service",
     "services",
 ];
+const LIMITS: [&str; 2] = ["min_connections", "max_connections"];
 const DATABASES: [&str; 2] = ["mongodb", "postgres"];
 
 /// What a [`ConnectionFactory`](crate::ConnectionFactory) makes pools from; free of mistakes that
@@ -254,14 +255,16 @@ impl ServiceConfig {
                 let pool: PostgresConfig = section_of(reader, &path, &value)?;
                 check_dynamic(reader, &path, &value, pool.dynamic);
                 for problem in pool.problems() {
-                    let keys = match problem {
+                    let first;
+                    let keys: &[&str] = match problem {
                         PostgresConfigProblem::Dynamic(_) => continue,
-                        PostgresConfigProblem::Setting(BuildProblem::Limits(_)) => {
-                            [problem.setting(), "min_connections"]
+                        PostgresConfigProblem::Setting(BuildProblem::Limits(_)) => &LIMITS,
+                        _ => {
+                            first = first_of(&value, [problem.setting(), "url"]);
+                            &first
                         }
-                        _ => [problem.setting(), "url"],
                     };
-                    note_at(reader, &path, &value, &keys, problem.to_string());
+                    note_at(reader, &path, &value, keys, problem.to_string());
                 }
                 Some(PostgresSettings {
                     pool,
@@ -275,12 +278,16 @@ impl ServiceConfig {
                 let pool: MongoConfig = section_of(reader, &path, &value)?;
                 check_dynamic(reader, &path, &value, pool.dynamic);
                 for problem in pool.problems() {
-                    let keys = match problem {
+                    let first;
+                    let keys: &[&str] = match problem {
                         SettingProblem::Dynamic(_) => continue,
-                        SettingProblem::Limits(_) => [problem.setting(), "min_connections"],
-                        _ => [problem.setting(), "uri"],
+                        SettingProblem::Limits(_) => &LIMITS,
+                        _ => {
+                            first = first_of(&value, [problem.setting(), "uri"]);
+                            &first
+                        }
                     };
-                    note_at(reader, &path, &value, &keys, problem.to_string());
+                    note_at(reader, &path, &value, keys, problem.to_string());
                 }
                 Some(MongoSettings {
                     pool,
@@ -313,9 +320,9 @@ fn check_dynamic(
     for problem in invalid.problems {
         let zero;
         let keys: &[&str] = match problem {
-            SizingProblem::Sizes { .. } => &["dynamic.max_size", "dynamic.min_size"],
+            SizingProblem::Sizes { .. } => &["dynamic.min_size", "dynamic.max_size"],
             SizingProblem::Thresholds { .. } => {
-                &["dynamic.scale_up_threshold", "dynamic.scale_down_threshold"]
+                &["dynamic.scale_down_threshold", "dynamic.scale_up_threshold"]
             }
             SizingProblem::Zero { field } => {
                 zero = [format!("dynamic.{}", spelling::words(field, '_'))];
@@ -327,7 +334,7 @@ fn check_dynamic(
     }
 }
 
-/// Notes a problem at the first of `keys` that a source has set, or else at the whole section.
+/// Notes a problem at each of `keys` that a source has set, or else at the whole section.
 fn note_at(
     reader: &mut Reader<'_>,
     path: &[String],
@@ -335,18 +342,31 @@ fn note_at(
     keys: &[&str],
     message: String,
 ) {
-    let set = keys
+    let set: Vec<_> = keys
         .iter()
-        .find_map(|key| Some((key, section.find_ref(key)?)));
-    match set {
-        Some((key, value)) => {
+        .filter_map(|key| {
+            let value = section.find_ref(key)?;
             let path = key
                 .split('.')
                 .fold(path.to_vec(), |path, key| below(&path, key));
-            reader.note(&path, value, message);
-        }
-        None => reader.note(path, section, message),
+            Some((path, value))
+        })
+        .collect();
+    if set.is_empty() {
+        reader.note(path, section, message);
+    } else {
+        reader.note_all(&set, message);
     }
+}
+
+/// The first of `keys` that a source has set.
+fn first_of<'k>(section: &Value, keys: [&'k str; 2]) -> [&'k str; 1] {
+    let [first, second] = keys;
+    [if section.find_ref(first).is_some() {
+        first
+    } else {
+        second
+    }]
 }
 
 fn leads_somewhere(defaults: &Value) -> bool {

@@ -115,6 +115,16 @@ impl<'f> Reader<'f> {
         self.problems.push(ConfigProblem { place, message });
     }
 
+    /// Notes something that is wrong with several values together.
+    pub(super) fn note_all(&mut self, values: &[(Vec<String>, &Value)], message: String) {
+        let places: Vec<_> = values
+            .iter()
+            .map(|(path, value)| self.place(path, value))
+            .collect();
+        let place = places.join(" and ");
+        self.problems.push(ConfigProblem { place, message });
+    }
+
     pub(super) fn note_missing(&mut self, path: &[String]) {
         self.problems.push(ConfigProblem {
             place: format!("`{}`", path.join(".")),

@@ -211,7 +211,8 @@ fn contradictions_are_found_where_they_stand() {
             "#,
         ),
         &[
-            "`services.a.postgres.dynamic.maxSize` in the test: minSize 9 and maxSize 4",
+            "`services.a.postgres.dynamic.minSize` in the test and \
+             `services.a.postgres.dynamic.maxSize` in the test: minSize 9 and maxSize 4",
             "`services.a.postgres.dynamic.scaleUpIncrement` in the test: scaleUpIncrement is 0",
             "`services.b.mongodb.min_connections` in the test: min 30 is above max 10",
         ],

@@ -226,10 +226,8 @@ impl<M: ConnectionManager> Shared<M> {
             change(&mut running);
             running.restart()
         };
-        let idle_timeout = self
-            .settings
-            .idle_timeout
-            .map_or(crate::clock::NEVER, nanos);
+        let idle_timeout = self.tuned.lock().idle_timeout;
+        let idle_timeout = idle_timeout.map_or(crate::clock::NEVER, nanos);
         self.step(|state, now, fx| {
             // A change that came meanwhile has the last word.
             if stop.is_cancelled() {

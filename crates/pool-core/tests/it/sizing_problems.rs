@@ -6,7 +6,8 @@ use pool_testkit::settle;
 use crate::support::{Pool, end, ms, pool, secs};
 
 /// What is wrong, the change of one field, and the name that the answer must say.
-type Bad = (&'static str, fn(&mut DynamicPoolConfig), &'static str);
+type Bad = (&'static str, Change, &'static str);
+type Change = fn(&mut DynamicPoolConfig);
 
 /// Each field out of range. `enabled` has no range.
 const BAD: &[Bad] = &[

@@ -1,0 +1,64 @@
+//! Resolving, scopes and operations: service-container and its peers, in one run.
+
+mod contexts;
+mod resolve;
+mod scopes;
+mod subjects;
+
+use std::path::PathBuf;
+
+use benches::Report;
+use clap::Parser;
+
+#[derive(Parser)]
+struct Options {
+    /// Fewer and shorter rounds: for a look, not for a figure.
+    #[arg(long)]
+    quick: bool,
+    /// Where to write the results as JSON.
+    #[arg(long)]
+    json: Option<PathBuf>,
+    /// Only the benchmarks whose name contains this.
+    #[arg(long)]
+    only: Option<String>,
+}
+
+/// How many threads resolve at once.
+const THREADS: [usize; 2] = [1, 2];
+
+fn main() -> anyhow::Result<()> {
+    let Options { quick, json, only } = Options::parse();
+    let mut report = Report::default();
+    let wanted = |name: &str| only.as_deref().is_none_or(|only| name.contains(only));
+    let rounds = if quick { 3 } else { 15 };
+    // Each round goes through all subjects, so that what disturbs the machine disturbs all.
+    for _ in 0..rounds {
+        for threads in THREADS {
+            if wanted("container/resolve") {
+                resolve::measure(
+                    &mut report,
+                    threads,
+                    if quick { 300_000 } else { 3_000_000 },
+                );
+            }
+            if wanted("container/scope") {
+                scopes::measure(&mut report, threads, if quick { 5_000 } else { 50_000 })?;
+            }
+        }
+    }
+    if wanted("container/context") {
+        for threads in THREADS {
+            contexts::measure(
+                &mut report,
+                threads,
+                rounds,
+                if quick { 5_000 } else { 50_000 },
+            )?;
+        }
+    }
+    report.print("service-container/arc");
+    if let Some(file) = json {
+        report.write(&file)?;
+    }
+    Ok(())
+}

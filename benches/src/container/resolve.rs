@@ -1,0 +1,63 @@
+//! Resolving what exists: each thread a service of its own, and all of them the same one.
+
+use std::sync::Barrier;
+use std::time::Instant;
+
+use benches::Report;
+
+use crate::subjects::{Borrowed, DependencyInjector, Floor, Shaku, Shared, Subject};
+
+pub(crate) fn measure(report: &mut Report, threads: usize, ops: u32) {
+    one::<Floor>(report, threads, ops);
+    one::<Borrowed>(report, threads, ops);
+    one::<Shared>(report, threads, ops);
+    one::<Shaku>(report, threads, ops);
+    one::<DependencyInjector>(report, threads, ops);
+}
+
+fn one<S: Subject>(report: &mut Report, threads: usize, ops: u32) {
+    let subject = S::new();
+    let each_its_own = time(threads, |thread| {
+        if thread == 0 {
+            subject.repeat::<0>(ops)
+        } else {
+            subject.repeat::<1>(ops)
+        }
+    });
+    let name = format!("container/resolve/{threads}");
+    report.add(
+        &name,
+        S::NAME,
+        "ns_per_op",
+        "ns",
+        each_its_own / f64::from(ops),
+    );
+    if threads > 1 {
+        // The reference count is one cache line, whoever counts.
+        let the_same = time(threads, |_| subject.repeat::<0>(ops));
+        let name = format!("container/resolve/{threads}/same");
+        report.add(&name, S::NAME, "ns_per_op", "ns", the_same / f64::from(ops));
+    }
+}
+
+/// How many nanoseconds the slowest thread took.
+fn time(threads: usize, work: impl Fn(usize) + Sync) -> f64 {
+    let start = Barrier::new(threads);
+    std::thread::scope(|scope| {
+        let running: Vec<_> = (0..threads)
+            .map(|thread| {
+                let (start, work) = (&start, &work);
+                scope.spawn(move || {
+                    start.wait();
+                    let began = Instant::now();
+                    work(thread);
+                    began.elapsed().as_secs_f64() * 1e9
+                })
+            })
+            .collect();
+        running
+            .into_iter()
+            .map(|thread| thread.join().expect("no subject panics"))
+            .fold(0.0, f64::max)
+    })
+}

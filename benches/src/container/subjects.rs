@@ -1,0 +1,202 @@
+//! The same twenty services in each container.
+
+use std::any::{Any, TypeId};
+use std::collections::HashMap;
+use std::hint::black_box;
+use std::sync::Arc;
+
+use futures_util::FutureExt as _;
+use service_container::{Container, sync};
+use shaku::{Component, HasComponent, Interface, module};
+
+/// A service; `N` tells it from the others.
+pub(crate) struct Service<const N: usize> {
+    pub(crate) value: usize,
+}
+
+/// Something that resolves the service `N` and looks at it.
+pub(crate) trait Subject: Sync {
+    const NAME: &'static str;
+    fn new() -> Self;
+    fn resolve<const N: usize>(&self) -> usize;
+
+    /// Resolves it so often, the way its users do.
+    fn repeat<const N: usize>(&self, ops: u32) {
+        for _ in 0..ops {
+            black_box(black_box(self).resolve::<N>());
+        }
+    }
+}
+
+macro_rules! with_each {
+    ($register:ident) => {
+        $register!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19)
+    };
+}
+
+/// What any container with a lookup by type does at the least.
+pub(crate) struct Floor(HashMap<TypeId, Arc<dyn Any + Send + Sync>>);
+
+impl Subject for Floor {
+    const NAME: &'static str = "hashmap";
+
+    fn new() -> Self {
+        let mut services: HashMap<TypeId, Arc<dyn Any + Send + Sync>> = HashMap::new();
+        macro_rules! register {
+            ($($n:literal)*) => {$(
+                services.insert(TypeId::of::<Service<$n>>(), Arc::new(Service::<$n> { value: $n }));
+            )*};
+        }
+        with_each!(register);
+        Self(services)
+    }
+
+    fn resolve<const N: usize>(&self) -> usize {
+        let service = Arc::clone(&self.0[&TypeId::of::<Service<N>>()]);
+        let service: Arc<Service<N>> = service.downcast().expect("its own type");
+        service.value
+    }
+}
+
+fn container() -> Container {
+    let mut builder = Container::builder();
+    macro_rules! register {
+        ($($n:literal)*) => {$(
+            builder.singleton(sync(|| Service::<$n> { value: $n }));
+        )*};
+    }
+    with_each!(register);
+    let container = builder.build().expect("nothing is missing");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .expect("a runtime");
+    let warm = runtime.block_on(container.warm_up());
+    warm.expect("nothing can fail");
+    container
+}
+
+/// A borrow from the container.
+pub(crate) struct Borrowed(Container);
+
+impl Subject for Borrowed {
+    const NAME: &'static str = "service-container/borrowed";
+
+    fn new() -> Self {
+        Self(container())
+    }
+
+    fn resolve<const N: usize>(&self) -> usize {
+        self.0.ready::<Service<N>>().expect("it is there").value
+    }
+}
+
+/// A share in what is there, through the way that also creates.
+pub(crate) struct Shared(Container);
+
+impl Subject for Shared {
+    const NAME: &'static str = "service-container/arc";
+
+    fn new() -> Self {
+        Self(container())
+    }
+
+    fn resolve<const N: usize>(&self) -> usize {
+        let got = self.0.get::<Service<N>>().now_or_never();
+        got.expect("it is there").expect("it is open").value
+    }
+
+    fn repeat<const N: usize>(&self, ops: u32) {
+        // As in a handler, which is polled once and goes on until it has to wait.
+        let all = async {
+            for _ in 0..ops {
+                let got = black_box(&self.0).get::<Service<N>>().await;
+                black_box(got.expect("it is open").value);
+            }
+        };
+        all.now_or_never().expect("nothing has to wait");
+    }
+}
+
+pub(crate) struct DependencyInjector(dependency_injector::Container);
+
+impl Subject for DependencyInjector {
+    const NAME: &'static str = "dependency-injector";
+
+    fn new() -> Self {
+        let container = dependency_injector::Container::new();
+        macro_rules! register {
+            ($($n:literal)*) => {$(
+                container.singleton(Service::<$n> { value: $n });
+            )*};
+        }
+        with_each!(register);
+        Self(container)
+    }
+
+    fn resolve<const N: usize>(&self) -> usize {
+        self.0.get::<Service<N>>().expect("it is there").value
+    }
+}
+
+/// shaku resolves interfaces that a module lists at compile time; two of them are enough.
+pub(crate) struct Shaku(Module);
+
+trait First: Interface {
+    fn value(&self) -> usize;
+}
+
+trait Second: Interface {
+    fn value(&self) -> usize;
+}
+
+#[derive(Component)]
+#[shaku(interface = First)]
+struct FirstService {
+    #[shaku(default = 0)]
+    value: usize,
+}
+
+#[derive(Component)]
+#[shaku(interface = Second)]
+struct SecondService {
+    #[shaku(default = 1)]
+    value: usize,
+}
+
+impl First for FirstService {
+    fn value(&self) -> usize {
+        self.value
+    }
+}
+
+impl Second for SecondService {
+    fn value(&self) -> usize {
+        self.value
+    }
+}
+
+module! {
+    Module {
+        components = [FirstService, SecondService],
+        providers = []
+    }
+}
+
+impl Subject for Shaku {
+    const NAME: &'static str = "shaku";
+
+    fn new() -> Self {
+        Self(Module::builder().build())
+    }
+
+    fn resolve<const N: usize>(&self) -> usize {
+        if N == 0 {
+            let first: Arc<dyn First> = self.0.resolve();
+            first.value()
+        } else {
+            let second: Arc<dyn Second> = self.0.resolve();
+            second.value()
+        }
+    }
+}
