@@ -33,6 +33,8 @@ enum Suite {
     Container,
     /// Operations on a server: pool-mongo and the driver below it.
     Mongo,
+    /// Statements at a server: pool-postgres, sqlx, deadpool-postgres, bb8-postgres, no pool.
+    Postgres,
 }
 
 impl Suite {
@@ -41,12 +43,13 @@ impl Suite {
             Self::Checkout => "checkout",
             Self::Container => "container",
             Self::Mongo => "mongo",
+            Self::Postgres => "postgres",
         }
     }
 
     const fn servers(self) -> &'static [Kind] {
         match self {
-            Self::Checkout => &[Kind::Postgres],
+            Self::Checkout | Self::Postgres => &[Kind::Postgres],
             Self::Container => &Kind::ALL,
             Self::Mongo => &[Kind::Mongo],
         }
