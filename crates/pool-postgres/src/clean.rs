@@ -58,23 +58,17 @@ fn poll_flush(connection: &mut PgConnection) -> Poll<Result<(), Error>> {
 pub(crate) async fn clean<C>(
     managed: &mut ManagedConnection,
     patience: Option<Duration>,
-    cancel: impl FnOnce(i32) -> C,
+    cancel: impl Fn(i32) -> C,
     reset_sql: Option<&str>,
 ) -> Result<(), Error>
 where
     C: Future<Output = Result<(), Error>>,
 {
-    let connection = &mut managed.connection;
-    if let Some(patience) = patience {
-        match tokio::time::timeout(patience, drain(connection)).await {
-            Ok(drained) => drained?,
-            Err(_elapsed) => {
-                cancel(managed.backend).await?;
-                managed.doubtful = true;
-            }
-        }
+    match patience {
+        Some(patience) => end(managed, patience, cancel).await?,
+        None => drain(&mut managed.connection).await?,
     }
-    drain(connection).await?;
+    let connection = &mut managed.connection;
     while connection.is_in_transaction() {
         PgTransactionManager::rollback(connection).await?;
     }
@@ -91,6 +85,30 @@ where
     managed.doubtful = false;
     managed.queued = false;
     Ok(())
+}
+
+/// Reads what is unread, and has `cancel` end at the server what takes longer than `patience`.
+///
+/// More than once, after pauses that double: a backend that has not yet read the statement when the
+/// signal comes has nothing to cancel, and begins it afterwards.
+pub(crate) async fn end<C>(
+    managed: &mut ManagedConnection,
+    mut patience: Duration,
+    cancel: impl Fn(i32) -> C,
+) -> Result<(), Error>
+where
+    C: Future<Output = Result<(), Error>>,
+{
+    const PAUSE: Duration = Duration::from_millis(10);
+    loop {
+        let drained = drain(&mut managed.connection);
+        if let Ok(drained) = tokio::time::timeout(patience, drained).await {
+            return drained;
+        }
+        cancel(managed.backend).await?;
+        managed.doubtful = true;
+        patience = (2 * patience).max(PAUSE);
+    }
 }
 
 /// Reads until no answer is outstanding. Statements that failed say so once and are passed over.

@@ -268,10 +268,13 @@ impl ConnectionManager for PostgresManager {
     async fn close(&self, mut managed: ManagedConnection) {
         if self.settings.cancel_after.is_some() && clean::is_busy(&mut managed) {
             // The server notices that its client has gone only when it next writes.
-            let cancel = self
-                .canceller
-                .cancel(self.connect_beside(), managed.backend);
-            let _ = tokio::time::timeout(FAREWELL, cancel).await;
+            let end = async {
+                let cancel = |backend| self.canceller.cancel(self.connect_beside(), backend);
+                // At once, also for a `COPY`, whose answer nobody counts.
+                cancel(managed.backend).await?;
+                clean::end(&mut managed, Duration::from_millis(10), cancel).await
+            };
+            let _ = tokio::time::timeout(FAREWELL, end).await;
         }
         // A connection that cannot say goodbye is gone already.
         let _ = managed.connection.close().await;
