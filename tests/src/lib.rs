@@ -1,5 +1,7 @@
 //! What the suites against real servers have in common.
 
+use std::path::PathBuf;
+
 /// The URL of the PostgreSQL server that `cargo xtask test-integration` started, or `None` after
 /// saying loudly that a test is skipped.
 ///
@@ -19,6 +21,23 @@ pub fn postgres_url() -> Option<String> {
 #[must_use]
 pub fn mongodb_url() -> Option<String> {
     server("MONGODB_URL")
+}
+
+/// The machine's program of this name, or `None` after saying loudly that a test is skipped.
+///
+/// # Panics
+///
+/// In CI, when there is no such program.
+#[must_use]
+pub fn program(name: &str, package: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).map(|folder| folder.join(name));
+    let found = found.into_iter().find(|program| program.is_file());
+    if found.is_none() {
+        assert!(!in_ci(), "no {name}: in CI no test may be skipped");
+        eprintln!("SKIPPED: no {name} on this machine (Debian: apt-get install {package})");
+    }
+    found
 }
 
 /// As `cargo xtask` understands it.
@@ -50,3 +69,8 @@ pub struct Readme;
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/from-bb8.md")]
 pub struct FromBb8;
+
+/// The code blocks of `docs/operations.md`, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/operations.md")]
+pub struct Operations;

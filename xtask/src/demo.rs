@@ -27,6 +27,9 @@ pub(crate) struct Arguments {
     /// Where to show the live page and the metrics; defaults to a free port of 127.0.0.1.
     #[arg(long)]
     listen: Option<String>,
+    /// Write a picture of the live page under load to this PNG, if there is a Chromium.
+    #[arg(long)]
+    screenshot: Option<PathBuf>,
 }
 
 impl Arguments {
@@ -41,7 +44,7 @@ impl Arguments {
         if let Some(address) = &self.listen {
             passed.extend(["--listen".to_owned(), address.clone()]);
         }
-        let files = [("--json", &self.json)];
+        let files = [("--json", &self.json), ("--screenshot", &self.screenshot)];
         for (name, file) in files {
             let Some(file) = file else { continue };
             // Meant as seen from here; the service runs in the workspace's root.

@@ -12,6 +12,7 @@ mod ci;
 mod databases;
 mod demo;
 mod servers;
+mod telemetry;
 mod test;
 mod test_integration;
 mod tidy;
@@ -44,6 +45,8 @@ enum Command {
     Databases(databases::Arguments),
     /// Run the market-data service under load, on servers started for it.
     Demo(demo::Arguments),
+    /// Make the dashboard, the alert rules and the reference of the metrics from their table.
+    Telemetry(telemetry::Arguments),
     /// Run every test, on servers started for them.
     Test(test::Arguments),
     /// Run the suites against real servers.
@@ -59,6 +62,7 @@ fn main() -> ExitCode {
         Command::Ci(arguments) => ci::run(arguments),
         Command::Databases(arguments) => databases::run(arguments),
         Command::Demo(arguments) => demo::run(arguments),
+        Command::Telemetry(arguments) => telemetry::run(arguments),
         Command::Test(arguments) => test::run(arguments),
         Command::TestIntegration(arguments) => test_integration::run(arguments),
         Command::Tidy => tidy::run(),

@@ -40,6 +40,7 @@
 //! | feature | adds |
 //! |---|---|
 //! | `http` (default) | [`Listener`]: `/metrics`, JSON, a stream of events, the live page, operations |
+//! | `artifacts` | [`artifacts`]: the Grafana dashboard and the Prometheus rules that fit this version |
 //! | `prometheus` | [`TextFormat`]: the table as text, for a listener of your own |
 //!
 //! # Security
@@ -49,6 +50,8 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+#[cfg(feature = "artifacts")]
+pub mod artifacts;
 #[cfg(feature = "http")]
 mod http;
 mod metric;

@@ -23,6 +23,9 @@ pub(crate) struct Arguments {
     /// Where to show the live page and the metrics; port 0 takes a free one.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
     pub(crate) listen: String,
+    /// Write a picture of the live page in the burst to this PNG, if there is a Chromium.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) screenshot: Option<PathBuf>,
     /// Settings of the pools, as TOML, YAML or JSON, over those of the program.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -63,7 +66,7 @@ impl Arguments {
 
     /// Fails early, and without a trace, where the results could not be written at the end.
     pub(crate) fn check_outputs(&self) -> Result<()> {
-        let outputs = [("--json", &self.json)];
+        let outputs = [("--json", &self.json), ("--screenshot", &self.screenshot)];
         for (name, path) in outputs {
             let Some(path) = path else { continue };
             let folder = path

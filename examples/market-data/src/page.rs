@@ -1,12 +1,16 @@
-//! The live page of the run.
+//! The live page of the run, and a picture of it.
 
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::Read as _;
+use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use pool_telemetry::{Listener, Registry};
+use test_browser::{Browser, BrowserError};
+use tokio::task::JoinHandle;
 
 use crate::live::ShownPools;
 
@@ -42,4 +46,53 @@ fn random_token() -> Result<String> {
         let _ = write!(token, "{byte:02x}");
         token
     }))
+}
+
+/// A picture of the page, taken once while the load bursts.
+pub(crate) struct Picture {
+    file: Option<PathBuf>,
+    page: SocketAddr,
+    taking: Option<JoinHandle<Result<PathBuf, BrowserError>>>,
+}
+
+impl Picture {
+    pub(crate) const fn new(file: Option<PathBuf>, page: SocketAddr) -> Self {
+        Self {
+            file,
+            page,
+            taking: None,
+        }
+    }
+
+    /// Begins to take it, the first time this is called.
+    pub(crate) fn take(&mut self) {
+        if let Some(file) = self.file.take() {
+            let page = self.page;
+            self.taking = Some(tokio::task::spawn_blocking(move || draw(page, file)));
+        }
+    }
+
+    /// Waits until it is written.
+    pub(crate) async fn finish(&mut self) -> Result<()> {
+        let Some(taking) = self.taking.take() else {
+            return Ok(());
+        };
+        match taking.await? {
+            Ok(file) => println!("picture of the live page: {}", file.display()),
+            Err(missing @ BrowserError::Missing) => println!("no picture of the page: {missing}"),
+            Err(error) => return Err(error).context("no picture of the live page"),
+        }
+        Ok(())
+    }
+}
+
+fn draw(page: SocketAddr, file: PathBuf) -> Result<PathBuf, BrowserError> {
+    let mut browser = Browser::start()?;
+    browser.resize(1440, 1000, false)?;
+    browser.open(&format!("http://{page}/"))?;
+    browser.until("document.querySelectorAll('.pool [data-field=acquired]').length === 2")?;
+    // Two seconds of its own life, so that it shows what it is told and not only what was.
+    browser.evaluate("new Promise(done => setTimeout(done, 2000))")?;
+    browser.picture(&file)?;
+    Ok(file)
 }

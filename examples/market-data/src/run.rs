@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::arguments::{Arguments, RunNames};
 use crate::live::{Heard, Live, ShownPools, listen};
 use crate::load_profile::{LoadProfile, Phase};
-use crate::page;
+use crate::page::{self, Picture};
 use crate::report::Report;
 use crate::serve::{self, Load, Market, Served};
 use crate::subject::{PerSubject, SUBJECTS};
@@ -200,6 +200,7 @@ async fn serve(
     pools.postgres.add_listener(log_errors("postgresql"));
     pools.mongodb.add_listener(log_errors("mongodb"));
     let page = page::open(&arguments.listen, &pools).await?;
+    let mut picture = Picture::new(arguments.screenshot.clone(), page.address());
     let mut sizes = Sizes::of(&pools);
     let mut live = Live::new(
         arguments.headless,
@@ -231,6 +232,9 @@ async fn serve(
             break;
         }
         let (phase, concurrency) = LOAD.at(elapsed.as_secs_f64() / total.as_secs_f64());
+        if phase == Phase::Burst {
+            picture.take();
+        }
         if phase != load.phase {
             sizes.follow(phase, &pools)?;
         }
@@ -255,6 +259,7 @@ async fn serve(
         ended.context("a client ended by a panic")?;
     }
     let lasted = began.elapsed();
+    picture.finish().await?;
     page.stop().await;
 
     for database in SUBJECTS {

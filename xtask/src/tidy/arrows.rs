@@ -29,13 +29,19 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("pool-postgres", &["pool-core"]),
     ("pool-sim", &["pool-core"]),
     ("pool-telemetry", &["pool-core"]),
+    // It knows the listener's JSON alone.
+    ("poolctl", &[]),
     ("pool-testkit", &["pool-core"]),
     ("service-container", &[]),
+    ("test-browser", &[]),
     ("test-servers", &[]),
 ];
 
 /// What the tests of any crate may use as well.
 const FOR_TESTS: &[&str] = &["pool-testkit", "test-servers"];
+
+/// What the tests of one crate may use as well: `poolctl` is tried against the real listener.
+const FOR_TESTS_OF: &[(&str, &[&str])] = &[("poolctl", &["pool-core", "pool-telemetry"])];
 
 /// The crates an adapter's users must get from the adapter, or types would not match.
 const FROM_ELSEWHERE: &[(&str, &str, &str)] = &[(
@@ -73,7 +79,11 @@ pub(crate) fn check(package: &Package, file: &File) -> Vec<Problem> {
     };
     for dependency in package.dependencies.iter().filter(|one| one.path.is_some()) {
         let name = dependency.name.as_str();
-        let for_tests = dependency.kind.as_deref() == Some("dev") && FOR_TESTS.contains(&name);
+        let of_its_own = FOR_TESTS_OF
+            .iter()
+            .any(|(package_name, names)| package.name == *package_name && names.contains(&name));
+        let for_tests =
+            dependency.kind.as_deref() == Some("dev") && (FOR_TESTS.contains(&name) || of_its_own);
         if !allowed.contains(&name) && !for_tests && name != package.name {
             let rule = format!(
                 "{} may not use {name}; of this workspace it may use {}",

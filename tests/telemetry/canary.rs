@@ -1,0 +1,151 @@
+//! A password that nobody may ever see.
+
+use std::io::Write;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use pool_mongo::MongoPool;
+use pool_postgres::PostgresPool;
+use pool_telemetry::Registry;
+
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::prelude::*;
+
+use crate::support::{TOKEN, get, listen};
+
+const CANARY: &str = "canary-9f3b";
+
+/// Everything that is logged.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Servers that do not answer and, where there is a real one, a password that is wrong there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_password_is_on_no_surface() {
+    let log = Log::default();
+    let writer = log.clone();
+    // All that is logged, but for the programs that only these tests use.
+    let filter = Targets::new()
+        .with_default(LevelFilter::TRACE)
+        .with_targets(["ureq", "ureq_proto", "tungstenite"].map(|name| (name, LevelFilter::OFF)));
+    let lines = tracing_subscriber::fmt::layer()
+        .with_ansi(false)
+        .with_writer(move || writer.clone())
+        .with_filter(filter);
+    tracing_subscriber::registry().with(lines).init();
+
+    let registry = Registry::new();
+    let mut surfaces = Vec::new();
+    let mut postgres = vec!["127.0.0.1:1".to_owned()];
+    let mut mongodb = vec!["127.0.0.1:1".to_owned()];
+    postgres.extend(real("POSTGRES_URL"));
+    mongodb.extend(real("MONGODB_URL"));
+    for (number, host) in postgres.iter().enumerate() {
+        let url = format!("postgres://canary:{CANARY}@{host}/nowhere");
+        let pool = PostgresPool::builder(&url)
+            .unwrap()
+            .name(format!("postgres-{number}"))
+            .limits(1, 2)
+            .acquire_timeout(Duration::from_secs(1))
+            .build()
+            .unwrap();
+        registry.register(pool.clone()).unwrap();
+        let error = pool.acquire().await.unwrap_err();
+        surfaces.push(format!("{error} {error:?} {pool:?}"));
+    }
+    for (number, host) in mongodb.iter().enumerate() {
+        let url = format!("mongodb://canary:{CANARY}@{host}/?serverSelectionTimeoutMS=500");
+        let pool = MongoPool::builder(url)
+            .name(format!("mongodb-{number}"))
+            .database("nowhere")
+            .limits(1, 2)
+            .acquire_timeout(Duration::from_secs(1))
+            .build()
+            .await
+            .unwrap();
+        registry.register(pool.clone()).unwrap();
+        let error = pool.acquire().await.unwrap_err();
+        surfaces.push(format!("{error} {error:?} {pool:?}"));
+    }
+    let listener = listen(&registry, "127.0.0.1:0").await;
+    surfaces.push(format!("{registry:?} {listener:?}"));
+    for pool in registry.pools() {
+        let snapshot = pool.snapshot();
+        surfaces.push(format!("{snapshot:?} {} {pool:?}", pool.explain()));
+        assert!(
+            snapshot.metrics.counters.connect_failures > 0,
+            "{}",
+            pool.name()
+        );
+    }
+    let address = listener.address();
+    // Long enough for events to be heard, shown and sent.
+    tokio::time::sleep(Duration::from_millis(2_500)).await;
+    let pages = tokio::task::spawn_blocking(move || {
+        let mut paths = vec![
+            "/".to_owned(),
+            "/metrics".to_owned(),
+            "/api/pools".to_owned(),
+        ];
+        for pool in ["postgres-0", "mongodb-0"] {
+            paths.push(format!("/api/pools/{pool}"));
+            paths.push(format!("/api/pools/{pool}/explain"));
+        }
+        let mut pages: Vec<_> = paths
+            .iter()
+            .map(|path| get(&format!("http://{address}{path}")).unwrap())
+            .collect();
+        pages.push(first_of_stream(&format!("http://{address}/api/stream")));
+        pages
+    })
+    .await
+    .unwrap();
+    let history = pages.last().unwrap();
+    assert!(
+        history.contains("connect failed"),
+        "no error in the stream: {history}"
+    );
+    surfaces.extend(pages);
+    let logged = String::from_utf8_lossy(&log.0.lock().unwrap()).into_owned();
+    assert!(logged.contains("postgres-0"), "nothing was logged");
+    surfaces.push(logged);
+    for surface in surfaces {
+        for secret in [CANARY, TOKEN] {
+            let line = surface.lines().find(|line| line.contains(secret));
+            assert_eq!(line, None, "{secret} is told");
+        }
+    }
+    listener.stop().await;
+}
+
+/// Host and port of a server that the suite was given.
+fn real(variable: &str) -> Option<String> {
+    let url = std::env::var(variable).ok()?;
+    let rest = url.split_once("://")?.1;
+    let host = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
+    let host = host.split(['/', '?', ',']).next()?;
+    Some(host.to_owned())
+}
+
+/// The history with which a stream begins.
+fn first_of_stream(url: &str) -> String {
+    use std::io::BufRead as _;
+
+    let answer = ureq::get(url).call().unwrap();
+    let lines = std::io::BufReader::new(answer.into_body().into_reader()).lines();
+    let mut data = lines
+        .map_while(Result::ok)
+        .filter(|line| line.starts_with("data: "));
+    data.next().unwrap()
+}
