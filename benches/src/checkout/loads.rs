@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use benches::Report;
 use hdrhistogram::Histogram;
 
-use crate::peers::{Peer, PoolCore, Resizable};
+use crate::peers::{BadListener, Peer, PoolCore, Resizable};
 
 /// Opens all connections, so that no load meets a connect.
 async fn warm<P: Peer>(max: u32) -> Arc<P> {
@@ -49,20 +49,26 @@ pub struct Contention {
 }
 
 /// Each task holds its connection for one turn of the scheduler, as a query that is answered at
-/// once would.
+/// once would. What counts begins after a tenth of the time: while all tasks begin at once, the
+/// scheduler is what they wait for.
 pub async fn contended<P: Peer>(report: &mut Report, load: &Contention) {
     let pool = warm::<P>(load.connections).await;
     let stop = Arc::new(AtomicBool::new(false));
+    let counts = Arc::new(AtomicBool::new(false));
     let tasks: Vec<_> = (0..load.tasks)
         .map(|_| {
             let (pool, stop) = (Arc::clone(&pool), Arc::clone(&stop));
+            let counts = Arc::clone(&counts);
             tokio::spawn(async move {
                 let mut waits = waits();
                 while !stop.load(Ordering::Relaxed) {
+                    let counted = counts.load(Ordering::Relaxed);
                     let asked = Instant::now();
                     let guard = pool.checkout().await;
                     let waited = u64::try_from(asked.elapsed().as_nanos()).unwrap_or(u64::MAX);
-                    waits.saturating_record(waited);
+                    if counted {
+                        waits.saturating_record(waited);
+                    }
                     tokio::task::yield_now().await;
                     drop(guard);
                 }
@@ -70,7 +76,9 @@ pub async fn contended<P: Peer>(report: &mut Report, load: &Contention) {
             })
         })
         .collect();
+    tokio::time::sleep(load.time / 10).await;
     let began = Instant::now();
+    counts.store(true, Ordering::Relaxed);
     tokio::time::sleep(load.time).await;
     stop.store(true, Ordering::Relaxed);
     let elapsed = began.elapsed();
@@ -195,6 +203,35 @@ pub async fn resized<P: Peer + Resizable>(report: &mut Report, time: Duration) {
     report.add(name, P::NAME, "us_per_resize", "µs", each);
     let per_second = done.load(Ordering::Relaxed) as f64 / elapsed.as_secs_f64();
     report.add(name, P::NAME, "ops_per_s", "1/s", per_second);
+}
+
+/// One task, one connection, which is replaced every 64 checkouts, so that there is something to
+/// tell: with nobody who listens, and with each kind of bad listener.
+pub async fn listened(report: &mut Report, ops: u32) {
+    let subjects = [
+        ("nobody listens", None),
+        ("a listener sleeps", Some(BadListener::Sleeps)),
+        ("a listener fails", Some(BadListener::Fails)),
+        ("a listener panics", Some(BadListener::Panics)),
+    ];
+    // What a panic prints is not what is measured.
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|_| {}));
+    for (subject, listener) in subjects {
+        let pool = PoolCore::with_listener(8, listener);
+        let mut nth = 0_u32;
+        let began = Instant::now();
+        while nth < ops {
+            let mut guard = pool.checkout().await;
+            nth += 1;
+            if nth % 64 == 0 {
+                guard.evict();
+            }
+        }
+        let each = began.elapsed().as_nanos() as f64 / f64::from(ops);
+        report.add("checkout/listeners", subject, "ns_per_op", "ns", each);
+    }
+    std::panic::set_hook(hook);
 }
 
 /// From a nanosecond to a minute, to three significant digits.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use benches::Report;
 use clap::Parser;
 
-use crate::loads::{Contention, cancelled, contended, resized, scaled, uncontended};
+use crate::loads::{Contention, cancelled, contended, listened, resized, scaled, uncontended};
 use crate::peers::{Bb8, Deadpool, FastPool, Floor, Mobc, PoolCore, Sqlx};
 
 #[derive(Parser)]
@@ -112,6 +112,9 @@ async fn measure(quick: bool, only: &str) -> anyhow::Result<Report> {
         if wanted("checkout/scale") {
             scaled(&mut report, 10, 100).await;
             scaled(&mut report, 10_000, 100_000).await;
+        }
+        if wanted("checkout/listeners") {
+            listened(&mut report, ops / 10).await;
         }
         if wanted("checkout/resize") {
             resized::<PoolCore>(&mut report, time / 2).await;

@@ -69,6 +69,38 @@ impl Drop for FloorGuard<'_> {
 /// This project, with its metrics on: they cannot be switched off.
 pub struct PoolCore(pub pool_core::Pool<FakeManager>);
 
+impl PoolCore {
+    pub fn with_listener(max: u32, listener: Option<BadListener>) -> Self {
+        let mut builder = pool_core::Pool::builder(FakeManager).limits(0, max);
+        if let Some(listener) = listener {
+            builder = builder.events(listener);
+        }
+        Self(builder.build().expect("valid settings"))
+    }
+}
+
+/// What a listener may do that it should not.
+#[derive(Clone, Copy)]
+pub enum BadListener {
+    Fails,
+    Panics,
+    Sleeps,
+}
+
+#[async_trait::async_trait]
+impl pool_core::ConnectionEvents for BadListener {
+    async fn on_connect(&self) -> pool_core::ListenerResult {
+        match self {
+            Self::Fails => Err("no".into()),
+            Self::Panics => panic!("a listener that panics"),
+            Self::Sleeps => {
+                tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+                Ok(())
+            }
+        }
+    }
+}
+
 pub struct FakeManager;
 
 impl pool_core::ConnectionManager for FakeManager {

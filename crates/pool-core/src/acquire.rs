@@ -28,9 +28,8 @@ enum Timer {
 impl<M: ConnectionManager> Shared<M> {
     /// Takes an idle connection, or queues until the pool's `acquire_timeout` is over.
     ///
-    /// The way that does not wait allocates nothing and reads the clock once. The way that waits
-    /// has no timer either: all callers have the same time, so they run out of it in the order of
-    /// the queue, and upkeep looks at its front.
+    /// There is no timer: all callers have the same time, so they run out of it in the order of the
+    /// queue, and upkeep looks at its front.
     #[inline]
     pub(crate) async fn acquire(
         self: &Arc<Self>,
@@ -70,13 +69,12 @@ impl<M: ConnectionManager> Shared<M> {
         cx: &Context<'_>,
         queued: &mut Option<Result<Ticket<'p, M>, AcquireError>>,
     ) -> Option<Box<Slot<M::Connection>>> {
-        // Where callers queue, this one will: what that takes is made ready outside the lock.
-        let ready = self.crowded().then(|| self.prepare(timer, cx));
+        // What queueing takes is made ready outside the lock.
+        let ready = self.prepare(timer, cx);
         let now = self.now();
         let mut state = self.state.lock();
         let slot = state.try_take(now, caller);
         if slot.is_none() {
-            let ready = ready.unwrap_or_else(|| self.prepare(timer, cx));
             *queued = Some(self.queue(state, now, caller, ready));
         }
         slot
@@ -123,6 +121,19 @@ impl<M: ConnectionManager> Shared<M> {
         };
         self.carry_out(fx);
         queued
+    }
+
+    /// The way that does not wait, before anything is set up for the one that does: it allocates
+    /// nothing and reads the clock once. Where callers queue, this one does as well.
+    #[inline]
+    pub(crate) fn acquire_at_once(
+        &self,
+        caller: &'static Location<'static>,
+    ) -> Option<Box<Slot<M::Connection>>> {
+        if self.crowded() {
+            return None;
+        }
+        self.try_acquire(caller)
     }
 
     /// Takes an idle connection if there is a fit one and nobody waits.

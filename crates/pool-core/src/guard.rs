@@ -20,7 +20,6 @@ pub struct PooledConnection<'p, M: ConnectionManager> {
     // `None` only while the guard is being taken apart.
     slot: Option<Box<Slot<M::Connection>>>,
     pool: PoolRef<'p, M>,
-    evict: bool,
 }
 
 /// How a guard knows its pool: a borrow costs nothing.
@@ -47,7 +46,6 @@ impl<'p, M: ConnectionManager> PooledConnection<'p, M> {
         Self {
             slot: Some(slot),
             pool: PoolRef::Borrowed(pool),
-            evict: false,
         }
     }
 
@@ -55,13 +53,14 @@ impl<'p, M: ConnectionManager> PooledConnection<'p, M> {
         Self {
             slot: Some(slot),
             pool: PoolRef::Owned(pool),
-            evict: false,
         }
     }
 
     /// Has the pool close this connection when it is dropped, instead of lending it again.
     pub const fn evict(&mut self) {
-        self.evict = true;
+        if let Some(slot) = &mut self.slot {
+            slot.evict = true;
+        }
     }
 
     /// Keeps the connection for good: it does not count any more, and the pool may open another.
@@ -111,7 +110,7 @@ impl<M: ConnectionManager> Drop for PooledConnection<'_, M> {
     #[inline]
     fn drop(&mut self) {
         if let Some(slot) = self.slot.take() {
-            self.pool.shared().give_back(slot, self.evict);
+            self.pool.shared().give_back(slot);
         }
     }
 }

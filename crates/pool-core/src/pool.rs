@@ -116,7 +116,10 @@ impl<M: ConnectionManager> Pool<M> {
     ) -> impl Future<Output = Result<PooledConnection<'_, M>, AcquireError>> + Send + '_ {
         let caller = Location::caller();
         async move {
-            let slot = self.shared.acquire(caller).await?;
+            let slot = match self.shared.acquire_at_once(caller) {
+                Some(slot) => slot,
+                None => self.shared.acquire(caller).await?,
+            };
             Ok(PooledConnection::borrowed(slot, &self.shared))
         }
     }
@@ -137,7 +140,10 @@ impl<M: ConnectionManager> Pool<M> {
     ) -> impl Future<Output = Result<PooledConnection<'_, M>, AcquireError>> + Send + '_ {
         let caller = Location::caller();
         async move {
-            let slot = self.shared.acquire_within(caller, timeout).await?;
+            let slot = match self.shared.acquire_at_once(caller) {
+                Some(slot) => slot,
+                None => self.shared.acquire_within(caller, timeout).await?,
+            };
             Ok(PooledConnection::borrowed(slot, &self.shared))
         }
     }
@@ -159,7 +165,36 @@ impl<M: ConnectionManager> Pool<M> {
         let caller = Location::caller();
         let shared = Arc::clone(&self.shared);
         async move {
-            let slot = shared.acquire(caller).await?;
+            let slot = match shared.acquire_at_once(caller) {
+                Some(slot) => slot,
+                None => shared.acquire(caller).await?,
+            };
+            Ok(PooledConnection::owned(slot, shared))
+        }
+    }
+
+    /// The same with a time of its own for this caller.
+    ///
+    /// # Errors
+    ///
+    /// As [`acquire`](Self::acquire).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`acquire`](Self::acquire).
+    #[track_caller]
+    pub fn acquire_owned_timeout(
+        &self,
+        timeout: Duration,
+    ) -> impl Future<Output = Result<PooledConnection<'static, M>, AcquireError>> + Send + use<M>
+    {
+        let caller = Location::caller();
+        let shared = Arc::clone(&self.shared);
+        async move {
+            let slot = match shared.acquire_at_once(caller) {
+                Some(slot) => slot,
+                None => shared.acquire_within(caller, timeout).await?,
+            };
             Ok(PooledConnection::owned(slot, shared))
         }
     }

@@ -169,8 +169,8 @@ impl<M: ConnectionManager> Shared<M> {
 
     /// Takes a connection back from a caller.
     #[inline]
-    pub(crate) fn give_back(self: &Arc<Self>, mut slot: Box<Slot<M::Connection>>, evict: bool) {
-        let check = if evict {
+    pub(crate) fn give_back(self: &Arc<Self>, mut slot: Box<Slot<M::Connection>>) {
+        let check = if slot.evict {
             ReleaseCheck::Broken
         } else {
             self.look_at(&mut slot)

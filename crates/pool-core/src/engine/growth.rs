@@ -282,6 +282,7 @@ impl<C> State<C> {
             idle_since: now,
             own_check: false,
             retiring: false,
+            evict: false,
         });
         self.deliver(slot, now, fx);
         self.close_replaced(fx);

@@ -33,6 +33,8 @@ pub(crate) struct Slot<C> {
     pub(crate) own_check: bool,
     /// A replacement is on its way; the slot is closed when that has landed.
     pub(crate) retiring: bool,
+    /// Its holder wants it closed instead of lent again.
+    pub(crate) evict: bool,
 }
 
 impl<C> Slot<C> {
