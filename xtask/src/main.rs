@@ -12,6 +12,7 @@ mod ci;
 mod databases;
 mod demo;
 mod servers;
+mod simulate;
 mod telemetry;
 mod test;
 mod test_integration;
@@ -47,6 +48,8 @@ enum Command {
     Demo(demo::Arguments),
     /// Make the dashboard, the alert rules and the reference of the metrics from their table.
     Telemetry(telemetry::Arguments),
+    /// Run the sizing policies of production, and other pools' ways, under simulated load.
+    Simulate(simulate::Arguments),
     /// Run every test, on servers started for them.
     Test(test::Arguments),
     /// Run the suites against real servers.
@@ -63,6 +66,7 @@ fn main() -> ExitCode {
         Command::Databases(arguments) => databases::run(arguments),
         Command::Demo(arguments) => demo::run(arguments),
         Command::Telemetry(arguments) => telemetry::run(arguments),
+        Command::Simulate(arguments) => simulate::run(arguments),
         Command::Test(arguments) => test::run(arguments),
         Command::TestIntegration(arguments) => test_integration::run(arguments),
         Command::Tidy => tidy::run(),

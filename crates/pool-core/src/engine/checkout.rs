@@ -86,6 +86,7 @@ impl<C> State<C> {
         }
         if self.waiters.is_empty() {
             self.delay.was_empty();
+            self.guess.forget();
         }
         let number = self.waiters.push_back(place, Arc::clone(mailbox));
         // Upkeep may be asleep until a caller before this one runs out of time.

@@ -7,7 +7,7 @@ use super::{
     CloseReason, ConnectFailure, ConnectOrder, Effects, Gate, Phase, Refusal, Slot, State, Task,
 };
 use crate::clock::{NEVER, Nanos, between, nanos};
-use crate::sizing::reactive::{self, Queue, Worth};
+use crate::sizing::reactive::{Queue, Worth};
 use crate::{ConnectFault, PoolEvent};
 
 /// One pause between attempts for the whole pool, however many callers wait.
@@ -206,7 +206,8 @@ impl<C> State<C> {
         let at_once = if self.backoff.careful(now) {
             1
         } else if demand > shortfall {
-            let worth = match reactive::worth(&self.queue_now(now)) {
+            let queue = self.queue_now(now);
+            let worth = match self.guess.worth(&queue, now) {
                 Worth::Connects(connects) => connects,
                 Worth::Insurance(holds_for) => {
                     if self.guess_holds_until == NEVER {

@@ -36,6 +36,7 @@ use std::sync::Arc;
 
 use crate::Limits;
 use crate::clock::Nanos;
+use crate::sizing::reactive::Guess;
 
 pub(crate) use self::checkout::{Given, Refused, Withdrawn};
 pub use self::effects::CloseReason;
@@ -108,6 +109,7 @@ pub(crate) struct State<C> {
     pub(crate) paused_until: Nanos,
     /// When it will be known whether it was right to wait for returns instead of connecting.
     pub(crate) guess_holds_until: Nanos,
+    pub(crate) guess: Guess,
     pub(crate) next_id: u64,
     pub(crate) delay: give_back::QueueDelay,
     pub(crate) rng: fastrand::Rng,
@@ -223,6 +225,7 @@ impl<C> State<C> {
             saturated_until: None,
             paused_until: crate::clock::NEVER,
             guess_holds_until: crate::clock::NEVER,
+            guess: Guess::none(),
             next_id: 1,
             delay: give_back::QueueDelay::new(),
             rng: fastrand::Rng::with_seed(seed),

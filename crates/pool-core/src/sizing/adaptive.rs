@@ -15,6 +15,12 @@ const BUCKETS: u32 = 6;
 /// While the database is slower than it was, growth goes on by this factor an interval.
 const PACE: f64 = 1.25;
 
+/// After so many intervals without callers in line a slower database is taken as it is.
+const CALM: u32 = 16;
+
+/// How many connections come back an interval after a refusal.
+const REGAINED: f64 = 0.25;
+
 /// What is left of the pool's size once the server has refused a connect.
 const REFUSED: f64 = 0.8;
 
@@ -80,12 +86,12 @@ pub enum InvalidAdaptiveConfig {
 /// - Hold time by concurrency is learned from what passes. Beyond the size at which more
 ///   connections make each operation slower by as much, growth buys nothing: it is held there
 ///   ([`Brake::Elasticity`]), also for bursts.
-/// - A pool that is full for seconds and knows too little for that makes an experiment: it lends
-///   fewer connections for a second or two and looks what that costs.
+/// - A pool that stays full and knows too little for that makes an experiment: it lends
+///   fewer connections for a few intervals and looks what that costs.
 /// - Operations that take longer at the same concurrency have a cause outside. Such a database is
 ///   not chased at once: growth goes on by a quarter an interval ([`Brake::SlowDatabase`]).
-/// - A refusal of the server takes a fifth of the pool away, which comes back by one connection a
-///   second ([`Brake::ServerFull`]).
+/// - A refusal of the server takes a fifth of the pool away, which comes back by one connection
+///   every four intervals ([`Brake::ServerFull`]).
 #[derive(Clone, Debug)]
 pub struct AdaptivePolicy {
     config: AdaptiveConfig,
@@ -109,8 +115,8 @@ struct Slow {
     from: f64,
     to: f64,
     ceiling: f64,
-    /// For how long nobody has waited.
-    calm: Duration,
+    /// For how many intervals nobody has waited.
+    calm: u32,
 }
 
 /// What an interval needs, and why.
@@ -150,7 +156,7 @@ impl AdaptivePolicy {
         Ok(Self {
             config,
             elasticity: Elasticity::new(config.least_gain),
-            experiment: Experiment::new(config.interval),
+            experiment: Experiment::Watching(0),
             hold: 0.0,
             needs: VecDeque::from([0]),
             elapsed: Duration::ZERO,
@@ -163,9 +169,9 @@ impl AdaptivePolicy {
         let seconds = seen.interval.as_secs_f64().max(1e-9);
         let returns = to_f64(seen.returns);
         if seen.returns > 0 {
-            // Over a second, or over as many returns as make a mean.
+            // Over four intervals, or over as many returns as make a mean.
             let share = if self.hold > 0.0 {
-                seconds.max(returns / 200.0).min(1.0)
+                (returns / 200.0).clamp(0.25, 1.0)
             } else {
                 1.0
             };
@@ -206,24 +212,23 @@ impl AdaptivePolicy {
     /// Goes on at a measured pace while the database is slower than it was.
     fn pace(&mut self, said: Said, seen: &Observation) -> Option<(u32, String)> {
         if let Said::Slower(from, to) = said {
-            let ceiling = seen.average_in_use.max(f64::from(seen.min));
-            let calm = Duration::ZERO;
+            let ceiling = f64::from(seen.size.max(seen.min));
             self.slow = Some(Slow {
                 from,
                 to,
                 ceiling,
-                calm,
+                calm: 0,
             });
         }
         let slow = self.slow.as_mut()?;
         if seen.waiting > 0 {
             slow.ceiling *= PACE;
-            slow.calm = Duration::ZERO;
+            slow.calm = 0;
         } else {
-            slow.calm += seen.interval;
+            slow.calm += 1;
         }
         let ceiling = ceil(slow.ceiling).max(1);
-        if ceiling >= seen.max || slow.calm > Duration::from_secs(4) || said == Said::Faster {
+        if ceiling >= seen.max || slow.calm >= CALM || said == Said::Faster {
             self.slow = None;
             return None;
         }
@@ -238,7 +243,7 @@ impl AdaptivePolicy {
             let left = (f64::from(seen.size) * REFUSED).max(f64::from(seen.min));
             self.room = Some(self.room.map_or(left, |room| room.min(left)));
         } else if let Some(room) = &mut self.room {
-            *room += seen.interval.as_secs_f64();
+            *room += REGAINED;
         }
         let room = ceil(self.room?).max(1);
         if room >= seen.max {
@@ -256,6 +261,9 @@ impl SizingPolicy for AdaptivePolicy {
             seen.hold.as_secs_f64(),
             to_f64(seen.returns),
         );
+        if said != Said::Nothing {
+            self.experiment.forget();
+        }
         let need = self.need(seen);
         let wanted = seen.within(self.remembered(need.servers, seen.interval));
         let knee = self.elasticity.knee();

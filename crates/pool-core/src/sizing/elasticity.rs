@@ -22,6 +22,13 @@ const FORGET: u64 = 4_000;
 /// outside.
 const OTHER: f64 = 1.6;
 
+/// Samples at a level before it is a measure for the next one.
+const SETTLED: u32 = 4;
+
+/// Where samples of one level differ by more than this, as the mean of their logarithms, hold times
+/// are too mixed to say anything.
+const MIXED: f64 = 0.35;
+
 /// A fit that is off by more than this, relative and root mean square, says nothing.
 const MISFIT: f64 = 0.25;
 
@@ -44,6 +51,9 @@ struct Level {
     hold: f64,
     /// Returns that the means stand for.
     weight: f64,
+    /// How far samples are from the mean, as the mean of their logarithms.
+    spread: f64,
+    samples: u32,
     tick: u64,
 }
 
@@ -98,7 +108,7 @@ impl Elasticity {
         }
         let expected = self.expected(n);
         if let Some(expected) = expected
-            && (hold > expected * OTHER || hold * OTHER < expected)
+            && (hold / expected).ln().abs() > OTHER.ln().max(4.0 * self.spread())
         {
             self.levels.clear();
             self.add(n, hold, returns);
@@ -128,19 +138,34 @@ impl Elasticity {
             n,
             hold,
             weight: 0.0,
+            spread: 0.0,
+            samples: 0,
             tick,
         });
         let share = returns / (level.weight + returns);
+        level.samples = level.samples.saturating_add(1);
+        let off = (hold / level.hold).ln().abs();
+        level.spread += (off - level.spread) / f64::from(level.samples.min(16));
         level.n += share * (n - level.n);
         level.hold += share * (hold - level.hold);
         level.weight = (level.weight + returns).min(MEMORY);
         level.tick = tick;
     }
 
+    /// How far samples are from their level's mean, by returns.
+    fn spread(&self) -> f64 {
+        let (mut spread, mut weights) = (0.0, 0.0);
+        for level in self.levels.values() {
+            spread += level.weight * level.spread;
+            weights += level.weight;
+        }
+        if weights > 0.0 { spread / weights } else { 0.0 }
+    }
+
     /// The hold time that the past leads one to expect at `n`, where the past reaches.
     fn expected(&self, n: f64) -> Option<f64> {
         if let Some(level) = self.levels.get(&Self::index(n)) {
-            return Some(level.hold);
+            return (level.samples >= SETTLED).then_some(level.hold);
         }
         let (_, low) = self.levels.first_key_value()?;
         let (_, high) = self.levels.last_key_value()?;
@@ -157,7 +182,8 @@ impl Elasticity {
         let (_, low) = self.levels.first_key_value()?;
         let (_, high) = self.levels.last_key_value()?;
         // Without a wide range a slope is noise, and without a rise there is nothing to explain.
-        if self.levels.len() < 3 || high.n < 1.5 * low.n || high.hold < 1.5 * low.hold {
+        let narrow = self.levels.len() < 3 || high.n < 1.5 * low.n;
+        if narrow || high.hold < 1.5 * low.hold || self.spread() > MIXED {
             return None;
         }
         let fit = self.fit()?;
@@ -272,7 +298,7 @@ mod tests {
     fn learn(levels: &[f64], hold: impl Fn(f64) -> f64) -> Elasticity {
         let mut learned = Elasticity::new(0.0);
         for &n in levels {
-            for _ in 0..4 {
+            for _ in 0..=SETTLED {
                 assert_eq!(learned.note(n, hold(n), 1_000.0), Said::Nothing);
             }
         }
@@ -313,6 +339,9 @@ mod tests {
         let said = learned.note(79.0, law(79.0) * 3.0, 500.0);
         assert!(matches!(said, Said::Slower(..)), "{said:?}");
         assert_eq!(learned.knee(), None);
+        for _ in 1..SETTLED {
+            learned.note(79.0, law(79.0) * 3.0, 500.0);
+        }
         assert_eq!(learned.note(79.0, law(79.0), 500.0), Said::Faster);
         // Between two levels the law is what is expected.
         let mut learned = learn(&[4.0, 10.0, 20.0, 80.0], law);
@@ -320,6 +349,21 @@ mod tests {
         assert_eq!(first, Said::Nothing, "concurrency has just changed");
         let said = learned.note(40.0, law(40.0) * 3.0, 500.0);
         assert!(matches!(said, Said::Slower(..)), "{said:?}");
+    }
+
+    /// Hold times of which one in a hundred is a thousand times longer: nothing follows from them.
+    #[test]
+    fn mixed_hold_times_say_nothing() {
+        let mut learned = Elasticity::new(0.15);
+        let mut random = fastrand::Rng::with_seed(3);
+        for _ in 0..2_000 {
+            let n = 8.0 + 8.0 * random.f64();
+            let long = (0..50).filter(|_| random.f64() < 0.01).count();
+            #[allow(clippy::cast_precision_loss, reason = "at most fifty")]
+            let hold = 0.005 + 5.0 * long as f64 / 50.0;
+            assert_eq!(learned.note(n, hold, 50.0), Said::Nothing);
+        }
+        assert_eq!(learned.knee(), None);
     }
 
     #[test]

@@ -5,6 +5,9 @@
 
 use std::time::Duration;
 
+/// How soon a guess is looked at again, at the soonest: timers are no finer.
+const SOONEST: Duration = Duration::from_millis(1);
+
 /// A queue and what is under way for it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[allow(clippy::exhaustive_structs, reason = "the simulator makes them")]
@@ -29,38 +32,84 @@ pub enum Worth {
     /// waiting for returns has failed.
     Connects(u32),
     /// One, as insurance: returns are likely to have served the queue before a connect could
-    /// land. Look again after this time: by then the oldest caller has waited for a whole
-    /// connect, and the guess was wrong.
+    /// land. Look again after this time.
     Insurance(Duration),
 }
 
-/// Whether a queue is worth connects, or returns will come sooner.
+/// A guess that returns will serve the queue, and what speaks against it.
 ///
-/// With `q` callers in line, `n` connections in use and a hold time of `h`, returns have served the
-/// queue after `q·h/n`. Before a connect of `C` could land, there is nothing to gain; otherwise
-/// `q·h/C` more connections drain it in the time of one more connect. Source of the rule: the spike
-/// of 50 requests in `HikariCP`'s "Welcome to the Jungle".
-///
-/// While nothing is known of holds they are taken for quick, and while nothing is known of connects
-/// the whole queue is worth them.
-#[must_use]
-pub fn worth(queue: &Queue) -> Worth {
-    let &Queue {
-        waiting,
-        oldest,
-        in_use,
-        hold,
-        connect,
-    } = queue;
-    if in_use == 0 || connect.is_zero() || oldest >= connect {
-        return Worth::Connects(waiting);
+/// A guess is looked at again after one and a half hold times. By then as many callers as there are
+/// connections in use should have been served; if the queue is not shorter than at its longest by
+/// half of that, as many come as go, and the guess was wrong.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Guess {
+    /// When it was made or last looked at, in nanoseconds of any one clock; and the longest queue
+    /// since.
+    made: Option<(u64, u32)>,
+}
+
+impl Guess {
+    /// No guess.
+    #[must_use]
+    pub const fn none() -> Self {
+        Self { made: None }
     }
-    let work = hold.saturating_mul(waiting);
-    if work / in_use < connect {
-        return Worth::Insurance(connect - oldest);
+
+    /// Whether a queue is worth connects, or returns will come sooner.
+    ///
+    /// With `q` callers in line, `n` connections in use and a hold time of `h`, returns have served
+    /// the queue after `q·h/n`. Before a connect of `C` could land, there is nothing to gain;
+    /// otherwise `q·h/C` more connections drain it in the time of one more connect. When the oldest
+    /// caller has waited for a whole connect, every guess was wrong. Source of the rule: the spike
+    /// of 50 requests in `HikariCP`'s "Welcome to the Jungle".
+    ///
+    /// While nothing is known of holds they are taken for quick, and while nothing is known of
+    /// connects the whole queue is worth them.
+    ///
+    /// `now` is in nanoseconds.
+    #[must_use]
+    pub fn worth(&mut self, queue: &Queue, now: u64) -> Worth {
+        let &Queue {
+            waiting,
+            oldest,
+            in_use,
+            hold,
+            connect,
+        } = queue;
+        if in_use == 0 || connect.is_zero() || oldest >= connect {
+            self.made = None;
+            return Worth::Connects(waiting);
+        }
+        let work = hold.saturating_mul(waiting);
+        if work / in_use >= connect {
+            self.made = None;
+            let draining = work.as_nanos().div_ceil(connect.as_nanos());
+            return Worth::Connects(u32::try_from(draining).unwrap_or(u32::MAX).min(waiting));
+        }
+        let patience = if hold.is_zero() {
+            connect
+        } else {
+            // A little more than a hold time, so that those of one moment have all come back.
+            (hold * 3 / 2).max(SOONEST)
+        };
+        let again = patience.min(connect - oldest);
+        let (since, longest) = self.made.unwrap_or((now, waiting));
+        let passed = Duration::from_nanos(now.saturating_sub(since));
+        if passed >= patience {
+            if waiting.saturating_add(in_use / 2) > longest {
+                return Worth::Connects(waiting);
+            }
+            self.made = Some((now, waiting));
+        } else {
+            self.made = Some((since, longest.max(waiting)));
+        }
+        Worth::Insurance(again)
     }
-    let draining = work.as_nanos().div_ceil(connect.as_nanos());
-    Worth::Connects(u32::try_from(draining).unwrap_or(u32::MAX).min(waiting))
+
+    /// The queue is empty: the next one is another one.
+    pub const fn forget(&mut self) {
+        self.made = None;
+    }
 }
 
 #[cfg(test)]
@@ -82,13 +131,13 @@ mod tests {
             hold: ms(hold),
             connect: ms(connect),
         };
-        assert_eq!(worth(&queue), expected, "{queue:?}");
+        assert_eq!(Guess::none().worth(&queue, 0), expected, "{queue:?}");
     }
 
     #[test]
     fn a_spike_of_quick_requests_is_worth_one_connect() {
-        check((45, 0, 5, 2, 150), Worth::Insurance(ms(150)));
-        check((45, 100, 5, 2, 150), Worth::Insurance(ms(50)));
+        check((45, 0, 5, 2, 150), Worth::Insurance(ms(3)));
+        check((45, 149, 5, 2, 150), Worth::Insurance(ms(1)));
     }
 
     #[test]
@@ -108,5 +157,53 @@ mod tests {
         check((7, 0, 0, 2, 150), Worth::Connects(7));
         check((7, 0, 3, 2, 0), Worth::Connects(7));
         check((7, 0, 3, 0, 10), Worth::Insurance(ms(10)));
+    }
+
+    /// Queue lengths, one look after the other, on five connections.
+    #[track_caller]
+    fn looks(lengths: &[u32], expected: &[bool]) {
+        let mut guess = Guess::none();
+        let held: Vec<_> = lengths
+            .iter()
+            .zip(0..)
+            .map(|(&waiting, at)| {
+                let queue = Queue {
+                    waiting,
+                    oldest: ms(2),
+                    in_use: 5,
+                    hold: ms(2),
+                    connect: ms(150),
+                };
+                matches!(guess.worth(&queue, at * 3_000_000), Worth::Insurance(_))
+            })
+            .collect();
+        assert_eq!(held, expected, "{lengths:?}");
+    }
+
+    #[test]
+    fn a_queue_that_shrinks_as_it_should_keeps_the_guess() {
+        looks(&[45, 40, 36, 30, 25], &[true; 5]);
+    }
+
+    #[test]
+    fn a_queue_that_does_not_shrink_ends_the_guess() {
+        looks(&[20, 15, 14, 15], &[true, true, false, false]);
+        looks(&[1, 2], &[true, false]);
+    }
+
+    #[test]
+    fn what_comes_within_a_hold_time_is_part_of_the_queue() {
+        let queue = |waiting| Queue {
+            waiting,
+            oldest: ms(0),
+            in_use: 5,
+            hold: ms(2),
+            connect: ms(150),
+        };
+        let mut guess = Guess::none();
+        for waiting in 1..=45 {
+            assert_eq!(guess.worth(&queue(waiting), 0), Worth::Insurance(ms(3)));
+        }
+        assert_eq!(guess.worth(&queue(40), 3_000_000), Worth::Insurance(ms(3)));
     }
 }

@@ -4,7 +4,7 @@
 use std::cell::Cell;
 use std::time::Duration;
 
-use pool_core::sizing::reactive::{Queue, Worth};
+use pool_core::sizing::reactive::{Guess, Queue, Worth};
 use pool_core::sizing::{
     AdaptiveConfig, AdaptivePolicy, Brake, Decision, DecisionRecord, Explanation,
     InvalidAdaptiveConfig, InvalidDynamicPoolConfig, Observation, SizingMode, SizingPolicy,
@@ -73,6 +73,7 @@ fn every_public_type_is_send_and_sync_where_that_is_right() {
         DynamicPoolConfig,
         EventHandlers,
         Explanation,
+        Guess,
         HeldSince,
         Histograms,
         InvalidAdaptiveConfig,
