@@ -39,9 +39,9 @@
 //!
 //! | feature | adds |
 //! |---|---|
-//! | `http` (default) | [`Listener`]: `/metrics`, JSON, a stream of events, the live page, operations |
-//! | `artifacts` | [`artifacts`]: the Grafana dashboard and the Prometheus rules that fit this version |
-//! | `prometheus` | [`TextFormat`]: the table as text, for a listener of your own |
+//! | `http` (default) | `Listener`: `/metrics`, JSON, a stream of events, the live page, operations |
+//! | `artifacts` | `artifacts`: the Grafana dashboard and the Prometheus rules that fit this version |
+//! | `prometheus` | `TextFormat`: the table as text, for a listener of your own |
 //!
 //! # Security
 //!
