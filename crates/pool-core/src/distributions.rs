@@ -82,7 +82,7 @@ impl Buckets {
     }
 }
 
-/// The distributions behind [`PoolMetrics`], to be kept and compared.
+/// The distributions behind [`PoolMetrics`](crate::PoolMetrics), to be kept and compared.
 ///
 /// # Example
 ///
