@@ -118,7 +118,8 @@
 //! #     return Ok(());
 //! # }
 //! let context = OperationContext::create("handler", "operation");
-//! # let context = context.config(ConfigSources::standard().load()?);
+//! # let sources = ConfigSources::standard().set("services.example.mongodb.database", "example");
+//! # let context = context.config(sources.load()?);
 //! let postgres = context.postgres().await?;
 //!
 //! let dynamic_config = DynamicPoolConfig {

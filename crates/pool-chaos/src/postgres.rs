@@ -86,7 +86,9 @@ impl Subject for Postgres {
 /// Whether the engine's error says what is wrong.
 pub(crate) fn failed(error: &AcquireError, text: String) -> Failure {
     let has_cause = match error.kind() {
-        AcquireErrorKind::Timeout(Step::Connect) => error.last_connect_error().is_some(),
+        AcquireErrorKind::Timeout(Step::Connect) => {
+            error.last_connect_error().is_some() || error.oldest_connect().is_some()
+        }
         AcquireErrorKind::Timeout(Step::Return) => {
             error.oldest_holder().is_some() || text.contains("being cleaned")
         }

@@ -162,7 +162,7 @@ impl<M: ConnectionManager> Shared<M> {
             Arc::clone(&self.settings.name),
             kind,
             waited,
-            self.context(matches!(kind, AcquireErrorKind::Timeout(_))),
+            self.context(waited, matches!(kind, AcquireErrorKind::Timeout(_))),
         )
     }
 
@@ -172,7 +172,7 @@ impl<M: ConnectionManager> Shared<M> {
         failure: &crate::engine::ConnectFailure,
         waited: Duration,
     ) -> AcquireError {
-        let mut context = self.context(false);
+        let mut context = self.context(waited, false);
         let age = between(failure.at, self.now());
         context.last_connect_error = Some((age, Arc::clone(&failure.error)));
         let name = Arc::clone(&self.settings.name);

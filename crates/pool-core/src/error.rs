@@ -28,6 +28,7 @@ struct Inner {
     waited: Duration,
     counts: PoolCounts,
     oldest_holder: Option<HeldSince>,
+    oldest_connect: Option<Duration>,
     last_connect_error: Option<(Duration, SharedError)>,
 }
 
@@ -81,6 +82,7 @@ impl AcquireError {
         let ErrorContext {
             counts,
             oldest_holder,
+            oldest_connect,
             last_connect_error,
         } = context;
         Self {
@@ -90,6 +92,7 @@ impl AcquireError {
                 waited,
                 counts,
                 oldest_holder,
+                oldest_connect,
                 last_connect_error,
             }),
         }
@@ -131,7 +134,16 @@ impl AcquireError {
         self.inner.oldest_holder
     }
 
-    /// The last failure to connect, if the pool has not connected since, with its age.
+    /// For how long the slowest connect had been under way at that moment, if the caller's time was
+    /// over: a server that swallows packets refuses nothing, and a connect that hangs is all there
+    /// is to see.
+    #[must_use]
+    pub fn oldest_connect(&self) -> Option<Duration> {
+        self.inner.oldest_connect
+    }
+
+    /// The last failure to connect, with its age: if the pool has not connected since, or if it
+    /// befell while this caller waited.
     #[must_use]
     pub fn last_connect_error(&self) -> Option<(Duration, &SharedError)> {
         self.inner
@@ -149,6 +161,7 @@ impl fmt::Display for AcquireError {
             waited,
             counts,
             oldest_holder,
+            oldest_connect,
             last_connect_error,
         } = &*self.inner;
         write!(f, "pool `{pool}`: ")?;
@@ -176,6 +189,9 @@ impl fmt::Display for AcquireError {
                 f,
                 "; no caller holds any: they have come back and are being cleaned"
             )?;
+        }
+        if let (AcquireErrorKind::Timeout(Step::Connect), Some(age)) = (kind, oldest_connect) {
+            write!(f, "; longest under way for {age:.1?}")?;
         }
         if let Some((age, error)) = last_connect_error {
             write!(f, "; last connect failed {age:.1?} ago: {error}")?;
@@ -218,6 +234,7 @@ impl fmt::Display for Step {
 pub(crate) struct ErrorContext {
     pub(crate) counts: PoolCounts,
     pub(crate) oldest_holder: Option<HeldSince>,
+    pub(crate) oldest_connect: Option<Duration>,
     pub(crate) last_connect_error: Option<(Duration, SharedError)>,
 }
 

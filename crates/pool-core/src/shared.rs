@@ -4,7 +4,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::Waker;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -250,21 +250,26 @@ impl<M: ConnectionManager> Shared<M> {
         self.events.send(event);
     }
 
-    /// What an error says of the pool. Only callers that have waited are told who holds what: that
-    /// goes through all connections, and a refusal has to be cheap.
-    pub(crate) fn context(&self, with_holder: bool) -> ErrorContext {
+    /// What an error says of the pool to a caller that has waited for so long. Only those whose
+    /// time was over are told who holds what and what is being opened: that goes through all
+    /// connections, and a refusal has to be cheap.
+    pub(crate) fn context(&self, waited: Duration, timed_out: bool) -> ErrorContext {
         let now = self.now();
         let state = self.state.lock();
+        // A connect that has worked since served somebody else: this caller's wait began before.
         let failure = state
             .last_failure
             .as_ref()
-            .filter(|_| state.backoff.failures() > 0);
+            .filter(|failure| state.backoff.failures() > 0 || between(failure.at, now) < waited);
+        let (oldest_holder, oldest_connect) = if timed_out {
+            (state.slots.oldest_holder(), state.slots.oldest_connect())
+        } else {
+            (None, None)
+        };
         ErrorContext {
             counts: state.counts(),
-            oldest_holder: with_holder
-                .then(|| state.slots.oldest_holder())
-                .flatten()
-                .map(|holder| held_since(&holder, now)),
+            oldest_holder: oldest_holder.map(|holder| held_since(&holder, now)),
+            oldest_connect: oldest_connect.map(|since| between(since, now)),
             last_connect_error: failure
                 .map(|failure| (between(failure.at, now), Arc::clone(&failure.error))),
         }

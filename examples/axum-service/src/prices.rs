@@ -25,8 +25,10 @@ impl Prices {
         postgres: Arc<PostgresPool>,
         mongodb: Arc<MongoPool>,
     ) -> Result<Self, sqlx::Error> {
-        let table = "create table if not exists prices (symbol text primary key, price float8)";
-        sqlx::query(table).execute(&*postgres).await?;
+        // Instances that start together take turns: `if not exists` alone is a race between them.
+        let table = "select pg_advisory_xact_lock(hashtext('prices')); \
+            create table if not exists prices (symbol text primary key, price float8)";
+        sqlx::raw_sql(table).execute(&*postgres).await?;
         Ok(Self { postgres, mongodb })
     }
 

@@ -15,11 +15,12 @@ pub(crate) enum Outcome {
 
 /// Makes the queue, if there is none.
 pub(crate) async fn prepare(context: &OperationContext) -> Result<()> {
-    sqlx::query(
-        "create table if not exists jobs (id bigserial primary key, input bigint not null)",
-    )
-    .execute(context.postgres().await?)
-    .await?;
+    // Workers that start together take turns: `if not exists` alone is a race between them.
+    let table = "select pg_advisory_xact_lock(hashtext('jobs')); \
+        create table if not exists jobs (id bigserial primary key, input bigint not null)";
+    sqlx::raw_sql(table)
+        .execute(context.postgres().await?)
+        .await?;
     Ok(())
 }
 

@@ -234,7 +234,7 @@ impl<C> State<C> {
             self.next_id += 1;
             fx.tasks.push(Task::Connect(ConnectOrder {
                 id,
-                row: self.slots.open(),
+                row: self.slots.open(now),
                 generation: self.generation,
                 period: self.backoff.period,
             }));

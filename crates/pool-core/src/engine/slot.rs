@@ -69,7 +69,7 @@ pub(crate) enum Phase {
     /// Being closed by a task.
     Closing,
     /// Being opened by a task.
-    Connecting,
+    Connecting { since: Nanos },
     /// No connection has this row.
     Free,
     /// In the idle stack.
@@ -104,13 +104,14 @@ impl SlotTable {
     }
 
     /// Takes a row for a connection that is about to be opened.
-    pub(crate) fn open(&mut self) -> Row {
+    pub(crate) fn open(&mut self, now: Nanos) -> Row {
+        let phase = Phase::Connecting { since: now };
         if let Some(row) = self.free.pop() {
-            self.rows[row.0 as usize] = Phase::Connecting;
+            self.rows[row.0 as usize] = phase;
             return row;
         }
         let row = Row(u32::try_from(self.rows.len()).expect("limits stay below 2^32"));
-        self.rows.push(Phase::Connecting);
+        self.rows.push(phase);
         row
     }
 
@@ -152,6 +153,15 @@ impl SlotTable {
     /// The holder that has had its connection longest.
     pub(crate) fn oldest_holder(&self) -> Option<Holder> {
         self.holders().min_by_key(|holder| holder.since).copied()
+    }
+
+    /// Since when the connect is under way that has taken longest.
+    pub(crate) fn oldest_connect(&self) -> Option<Nanos> {
+        let begun = self.rows.iter().filter_map(|phase| match phase {
+            Phase::Connecting { since } => Some(*since),
+            _ => None,
+        });
+        begun.min()
     }
 
     /// How many rows are in a phase: the second count that tests compare with the first.

@@ -187,6 +187,58 @@ async fn a_timeout_during_an_outage_says_everything_there_is_to_say() {
     end(pool, &script).await;
 }
 
+/// A connect that succeeds, for somebody else, does not take the reason from those who go on waiting.
+#[tokio::test(start_paused = true)]
+async fn a_failure_during_the_wait_is_told_though_a_later_connect_worked() {
+    let (builder, script) = scripted();
+    let pool = builder.limits(0, 2).build().unwrap();
+    script
+        .connect()
+        .always(Answer::Fails(ConnectFault::Transient));
+    let lucky = tokio::spawn(pool.acquire_owned());
+    tokio::time::sleep(ms(1)).await;
+    let unlucky = tokio::spawn(pool.acquire_owned_timeout(secs(3)));
+    tokio::time::sleep(secs(1)).await;
+    script.connect().next(1, Answer::Works);
+    script.connect().always(Answer::Hangs);
+    let held = in_time("the first in line", lucky).await.unwrap().unwrap();
+    let error = denied(in_time("the second in line", unlucky).await.unwrap());
+    let (age, cause) = error.last_connect_error().expect("connects failed");
+    assert!(age > secs(1) && age < secs(3), "{age:?}");
+    assert_eq!(cause.to_string(), "connection refused, says the script");
+
+    // Whoever came after the failures is told what is true now.
+    let error = denied(pool.acquire_timeout(secs(1)).await);
+    assert!(error.last_connect_error().is_none(), "{error}");
+    drop(held);
+    script.connect().let_go();
+    end(pool, &script).await;
+}
+
+/// A server that swallows packets refuses nothing: how long a connect has hung is the reason.
+#[tokio::test(start_paused = true)]
+async fn a_timeout_behind_connects_that_hang_says_for_how_long() {
+    let (builder, script) = scripted();
+    let pool = builder.limits(0, 2).build().unwrap();
+    script.connect().always(Answer::Hangs);
+    let earlier = tokio::spawn(pool.acquire_owned_timeout(secs(3)));
+    tokio::time::sleep(secs(1)).await;
+    let error = denied(pool.acquire_timeout(secs(1)).await);
+    assert_eq!(error.kind(), AcquireErrorKind::Timeout(Step::Connect));
+    assert_eq!(error.oldest_connect(), Some(secs(2)));
+    let text = error.to_string();
+    assert!(text.contains("longest under way for 2.0s"), "{text}");
+
+    denied(in_time("the first in line", earlier).await.unwrap());
+    script.connect().let_go();
+    script.connect().works();
+    let held = take(&pool, 2).await;
+    let error = denied(pool.acquire_timeout(secs(1)).await);
+    assert_eq!(error.oldest_connect(), None);
+    drop(held);
+    end(pool, &script).await;
+}
+
 /// The outage ends: everybody in line is served, and growth is at its full rate at once.
 #[tokio::test(start_paused = true)]
 async fn the_end_of_an_outage_serves_everybody_in_line() {
