@@ -60,6 +60,16 @@ fn server(variable: &str) -> Option<String> {
     }
 }
 
+/// Says loudly that a test is skipped for want of `what`.
+///
+/// # Panics
+///
+/// In CI, where nothing may be skipped.
+pub fn skip(what: &str) {
+    assert!(!in_ci(), "{what} is missing: in CI no test may be skipped");
+    eprintln!("SKIPPED: {what} is missing");
+}
+
 /// The code blocks of the project's README, compiled.
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]

@@ -11,12 +11,12 @@ use pool_core::{
     PoolBuilder, ReleaseCheck, SharedError,
 };
 use sqlx::PgConnection;
-use sqlx::postgres::PgConnectOptions;
 
 use crate::error::{PostgresConfigError, PostgresConfigProblem};
 use crate::manager::{ManagerSettings, PostgresManager};
 use crate::pool::PostgresPool;
-use crate::{Credentials, url};
+use crate::target::Target;
+use crate::{Credentials, PgFlavor, TargetSessionAttrs};
 
 /// How much longer the engine waits for a connect than the manager, whose error says more.
 const MARGIN: Duration = Duration::from_millis(250);
@@ -27,7 +27,7 @@ type Change = Box<dyn FnOnce(Engine) -> Engine + Send>;
 /// Builds a [`PostgresPool`]; from [`PostgresPool::builder`] or [`PostgresPool::from_options`].
 #[must_use = "a builder does nothing until `build`"]
 pub struct PostgresPoolBuilder {
-    options: PgConnectOptions,
+    target: Target,
     name: Option<String>,
     connect_timeout: Duration,
     manager: ManagerSettings,
@@ -37,9 +37,9 @@ pub struct PostgresPoolBuilder {
 }
 
 impl PostgresPoolBuilder {
-    pub(crate) fn new(options: PgConnectOptions) -> Self {
+    pub(crate) fn new(target: impl Into<Target>) -> Self {
         Self {
-            options,
+            target: target.into(),
             name: None,
             connect_timeout: Duration::from_secs(5),
             manager: ManagerSettings {
@@ -87,7 +87,28 @@ impl PostgresPoolBuilder {
         self.change(move |engine| engine.acquire_timeout(timeout))
     }
 
-    /// How long one attempt to connect may take, from the credential provider to
+    /// What stands between the pool and the server. Defaults to [`PgFlavor::Direct`].
+    pub const fn flavor(mut self, flavor: PgFlavor) -> Self {
+        self.manager.flavor = flavor;
+        self
+    }
+
+    /// Another host to connect to when those before it would not do; all else is as for the first.
+    /// In a URL: `postgres://user@one:5432,two:5432/database`.
+    pub fn or_host(mut self, host: &str, port: u16) -> Self {
+        let options = self.target.hosts[0].clone();
+        self.target.hosts.push(options.host(host).port(port));
+        self
+    }
+
+    /// What a server must be for a connection to it to be used. Defaults to
+    /// [`TargetSessionAttrs::Any`]; in a URL: `?target_session_attrs=read-write`.
+    pub const fn target_session_attrs(mut self, attrs: TargetSessionAttrs) -> Self {
+        self.target.attrs = attrs;
+        self
+    }
+
+    /// How long one attempt to connect to one host may take, from the credential provider to
     /// `after_connect`. Defaults to 5 s.
     pub const fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.connect_timeout = timeout;
@@ -293,6 +314,10 @@ impl PostgresPoolBuilder {
     pub fn build(mut self) -> Result<PostgresPool, PostgresConfigError> {
         let dynamic = self.dynamic.take();
         let name = self.pool_name();
+        let lost = self.lost_behind_a_pooler();
+        if !lost.is_empty() {
+            return Err(PostgresConfigError::new(&name, lost));
+        }
         let mut engine = self.into_engine();
         if let Some(config) = &dynamic {
             engine = match config.validate() {
@@ -321,44 +346,59 @@ impl PostgresPoolBuilder {
     pub fn into_engine(self) -> PoolBuilder<PostgresManager> {
         let name = self.pool_name();
         let Self {
-            options,
+            target,
             connect_timeout,
             mut manager,
             changes,
             ..
         } = self;
-        let options = match options.get_application_name() {
+        let target = target.map(|options| match options.get_application_name() {
             Some(_) => options,
             None => options.application_name(&name),
-        };
+        });
         manager.connect_timeout = connect_timeout;
-        let engine = Pool::builder(PostgresManager::new(options, manager)).name(&name);
+        if !manager.flavor.keeps_a_session() {
+            manager.cancel_after = None;
+        }
+        let attempts = target.attempts();
+        let engine = Pool::builder(PostgresManager::new(target, manager)).name(&name);
         changes
             .into_iter()
             .fold(engine, |engine, change| change(engine))
-            .connect_timeout(engine_timeout(connect_timeout))
+            .connect_timeout(engine_timeout(connect_timeout, attempts))
     }
 
     fn pool_name(&self) -> String {
-        self.name
-            .clone()
-            .unwrap_or_else(|| url::address(&self.options))
+        self.name.clone().unwrap_or_else(|| self.target.address())
+    }
+
+    /// The settings that need a session which the pooler does not keep.
+    pub(crate) fn lost_behind_a_pooler(&self) -> Vec<PostgresConfigProblem> {
+        let flavor = self.manager.flavor;
+        let set = [
+            ("init_sql", self.manager.init_sql.is_some()),
+            ("reset_sql", self.manager.reset_sql.is_some()),
+        ];
+        set.into_iter()
+            .filter(|(_, is_set)| *is_set && !flavor.keeps_a_session())
+            .map(|(setting, _)| PostgresConfigProblem::Session { setting, flavor })
+            .collect()
     }
 }
 
 /// The engine's time for a connect for which the manager has `timeout`.
-pub(crate) const fn engine_timeout(timeout: Duration) -> Duration {
+pub(crate) const fn engine_timeout(timeout: Duration, attempts: u32) -> Duration {
     match timeout {
         // Zero is for the engine to turn down.
         Duration::ZERO => Duration::ZERO,
-        timeout => timeout.saturating_add(MARGIN),
+        timeout => timeout.saturating_mul(attempts).saturating_add(MARGIN),
     }
 }
 
 impl fmt::Debug for PostgresPoolBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PostgresPoolBuilder")
-            .field("address", &url::address(&self.options))
+            .field("address", &self.target.address())
             .field("name", &self.name)
             .field("connect_timeout", &self.connect_timeout)
             .field("dynamic", &self.dynamic)

@@ -1,10 +1,19 @@
 //! Ending at the server what a caller no longer waits for.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, Connection as _, Error, PgConnection};
 use tokio::sync::Mutex;
+
+/// A connection that cancels, and the server it leads to.
+#[derive(Debug)]
+struct Side {
+    connection: PgConnection,
+    place: Arc<PgConnectOptions>,
+}
 
 /// Asks the server to cancel what a backend runs, over one connection beside the pool.
 ///
@@ -14,7 +23,7 @@ use tokio::sync::Mutex;
 /// it, and there is never more than one.
 #[derive(Debug, Default)]
 pub(crate) struct Canceller {
-    side: Mutex<Option<PgConnection>>,
+    side: Mutex<Option<Side>>,
     requests: AtomicU32,
 }
 
@@ -27,18 +36,26 @@ impl Canceller {
         &self,
         connect: impl Future<Output = Result<PgConnection, Error>>,
         backend: i32,
+        place: &Arc<PgConnectOptions>,
     ) -> Result<(), Error> {
         let _request = Request::new(&self.requests);
         let mut side = self.side.lock().await;
         // Out of its place while it is used: dropped in the middle, it is not used again.
         let mut connection = match side.take() {
-            Some(connection) => connection,
-            None => connect.await?,
+            // Processes have numbers at their own server alone.
+            Some(at)
+                if at.place.get_host() == place.get_host()
+                    && at.place.get_port() == place.get_port() =>
+            {
+                at.connection
+            }
+            _ => connect.await?,
         };
         let sql = AssertSqlSafe(format!("select pg_cancel_backend({backend})"));
         sqlx::raw_sql(sql).execute(&mut connection).await?;
         if self.requests.load(Ordering::Relaxed) > 1 {
-            *side = Some(connection);
+            let place = Arc::clone(place);
+            *side = Some(Side { connection, place });
         } else {
             connection.close().await?;
         }

@@ -76,7 +76,7 @@ where
         run(connection, "ROLLBACK").await?;
     }
     if managed.doubtful {
-        prove(connection, managed.backend).await?;
+        prove(connection).await?;
     }
     if let Some(sql) = reset_sql {
         run(connection, sql).await?;
@@ -124,15 +124,17 @@ pub(crate) async fn drain(connection: &mut PgConnection) -> Result<(), Error> {
 
 /// Proves that question and answer go together, and that no failed transaction is open: the
 /// signal that cancels a statement may have met the `ROLLBACK` behind it instead.
-async fn prove(connection: &mut PgConnection, served_by: i32) -> Result<(), Error> {
-    let answer = match backend(connection).await {
+async fn prove(connection: &mut PgConnection) -> Result<(), Error> {
+    let secret = fastrand::i32(..);
+    let question = format!("select '{secret}'::int4");
+    let answer = match number(connection, &question).await {
         Err(error) if sqlstate::is_failed_transaction(&error) => {
             run(connection, "ROLLBACK").await?;
-            backend(connection).await
+            number(connection, &question).await
         }
         answer => answer,
     };
-    if answer? == served_by {
+    if answer? == secret {
         Ok(())
     } else {
         Err(Error::Protocol(
@@ -149,8 +151,10 @@ pub(crate) async fn run(connection: &mut PgConnection, sql: &str) -> Result<(), 
 
 /// Asks which process serves the connection.
 pub(crate) async fn backend(connection: &mut PgConnection) -> Result<i32, Error> {
-    let row = connection
-        .fetch_one(sqlx::raw_sql("select pg_backend_pid()"))
-        .await?;
-    row.try_get(0)
+    number(connection, "select pg_backend_pid()").await
+}
+
+async fn number(connection: &mut PgConnection, sql: &str) -> Result<i32, Error> {
+    let sql = AssertSqlSafe(sql.to_owned());
+    connection.fetch_one(sqlx::raw_sql(sql)).await?.try_get(0)
 }

@@ -9,7 +9,8 @@ use sqlx::postgres::PgConnectOptions;
 
 use crate::builder::PostgresPoolBuilder;
 use crate::error::{PostgresConfigError, PostgresConfigProblem};
-use crate::{PostgresPool, url};
+use crate::target::Target;
+use crate::{PgFlavor, url};
 
 /// A pool's configuration, to be deserialised from any format.
 ///
@@ -40,7 +41,7 @@ use crate::{PostgresPool, url};
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[non_exhaustive]
 pub struct PostgresConfig {
-    /// Where to connect to: see [`PostgresPool::builder`].
+    /// Where to connect to: see [`PostgresPool::builder`](crate::PostgresPool::builder).
     pub url: SecretString,
     /// The password, when it does not stand in the URL.
     #[serde(default)]
@@ -87,6 +88,9 @@ pub struct PostgresConfig {
     /// Prepared statements kept by each connection. Defaults to 100.
     #[serde(default, alias = "statement_cache_capacity")]
     pub statement_cache_capacity: Option<usize>,
+    /// What stands between the pool and the server. Defaults to `direct`.
+    #[serde(default)]
+    pub flavor: Option<PgFlavor>,
     /// Statements to run once on each new connection.
     #[serde(default, alias = "init_sql")]
     pub init_sql: Option<String>,
@@ -118,6 +122,7 @@ impl PostgresConfig {
             max_connecting: None,
             max_waiters: None,
             statement_cache_capacity: None,
+            flavor: None,
             init_sql: None,
             reset_sql: None,
             dynamic: None,
@@ -186,7 +191,7 @@ impl PostgresConfig {
     }
 
     /// Everything that can be said against this configuration without a server or a runtime: what
-    /// [`PostgresPool::from_config`] would say. [`PostgresConfigProblem::setting`] names the field.
+    /// [`PostgresPool::from_config`](crate::PostgresPool::from_config) would say. [`PostgresConfigProblem::setting`] names the field.
     #[must_use]
     pub fn problems(&self) -> Vec<PostgresConfigProblem> {
         let with_a_url_that_does = || Self {
@@ -201,6 +206,7 @@ impl PostgresConfig {
                 Err(_) => return error.problems,
             },
         };
+        let lost = builder.lost_behind_a_pooler();
         let engine = match self.dynamic {
             // Its sizes take the place of the limits.
             Some(config) => {
@@ -211,6 +217,7 @@ impl PostgresConfig {
             }
             None => builder.into_engine(),
         };
+        problems.extend(lost);
         problems.extend(engine.problems().into_iter().map(Into::into));
         problems
     }
@@ -225,34 +232,39 @@ impl PostgresConfig {
     }
 
     /// The server that the URL leads to, as `host:port`, or the folder of its socket in place of
-    /// the host. `None` for a URL that cannot be used.
+    /// the host; several as `host:port,host:port`. `None` for a URL that cannot be used.
     #[must_use]
     pub fn server(&self) -> Option<String> {
-        let options = url::parse(self.url.expose_secret()).ok()?;
-        Some(url::server(&options))
+        let target = url::parse(self.url.expose_secret()).ok()?;
+        Some(target.servers())
     }
 
     /// Where and as whom to connect: what the connections of a pool with this configuration are
-    /// opened with. The `application_name` is set only if one is configured.
+    /// opened with; of several hosts the first. The `application_name` is set only if one is
+    /// configured.
     ///
     /// # Errors
     ///
     /// A URL that cannot be used; the error never repeats the password.
     pub fn connect_options(&self) -> Result<PgConnectOptions, PostgresConfigError> {
-        let mut options = url::parse(self.url.expose_secret()).map_err(|problem| {
+        Ok(self.target()?.hosts.swap_remove(0))
+    }
+
+    fn target(&self) -> Result<Target, PostgresConfigError> {
+        let mut target = url::parse(self.url.expose_secret()).map_err(|problem| {
             let name = self.name.as_deref().unwrap_or("postgres");
             PostgresConfigError::new(name, vec![problem.into()])
         })?;
         if let Some(password) = &self.password {
-            options = options.password(password.expose_secret());
+            target = target.map(|options| options.password(password.expose_secret()));
         }
         if let Some(application_name) = &self.application_name {
-            options = options.application_name(application_name);
+            target = target.map(|options| options.application_name(application_name));
         }
         if let Some(capacity) = self.statement_cache_capacity {
-            options = options.statement_cache_capacity(capacity);
+            target = target.map(|options| options.statement_cache_capacity(capacity));
         }
-        Ok(options)
+        Ok(target)
     }
 
     /// A builder with this configuration, for what a file cannot say: listeners, hooks, a
@@ -262,7 +274,7 @@ impl PostgresConfig {
     ///
     /// A URL that cannot be used; the error never repeats the password.
     pub fn builder(&self) -> Result<PostgresPoolBuilder, PostgresConfigError> {
-        let mut builder = PostgresPool::from_options(self.connect_options()?).limits(
+        let mut builder = PostgresPoolBuilder::new(self.target()?).limits(
             self.min_connections.unwrap_or(0),
             self.max_connections.unwrap_or(10),
         );
@@ -283,6 +295,7 @@ impl PostgresConfig {
             leak_threshold: self.leak_threshold(),
             max_connecting: self.max_connecting,
             max_waiters: self.max_waiters,
+            flavor: self.flavor,
             init_sql: self.init_sql.as_deref(),
             reset_sql: self.reset_sql.as_deref(),
             dynamic: self.dynamic,

@@ -9,6 +9,7 @@ use pool_core::sizing::InvalidDynamicPoolConfig;
 use pool_core::{AcquireError, AcquireErrorKind, BuildError, BuildProblem, SharedError};
 
 pub use crate::url::UrlProblem;
+use crate::{PgFlavor, TargetSessionAttrs};
 
 /// A pool's configuration cannot be used. Nothing was started.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +35,18 @@ pub enum PostgresConfigProblem {
     /// The URL. The text never repeats its password.
     #[error("url: {0}")]
     Url(#[from] UrlProblem),
+    /// A setting that needs a session, behind a pooler that keeps none.
+    #[error(
+        "{setting} does not last behind {flavor:?}, which gives each transaction another session: \
+         use `alter role ... set`, or `set local` in each transaction"
+    )]
+    #[non_exhaustive]
+    Session {
+        /// The setting's name.
+        setting: &'static str,
+        /// The pooler.
+        flavor: PgFlavor,
+    },
 }
 
 impl PostgresConfigProblem {
@@ -52,6 +65,7 @@ impl PostgresConfigProblem {
                 "max_lifetime" => "max_lifetime_ms",
                 other => other,
             },
+            Self::Session { setting, .. } => setting,
             // What else a builder can be told does not stand in a configuration.
             Self::Setting(_) | Self::Url(_) => "url",
         }
@@ -76,7 +90,7 @@ impl From<BuildError> for PostgresConfigError {
     }
 }
 
-fn list(problems: &[PostgresConfigProblem]) -> String {
+fn list(problems: &[impl fmt::Display]) -> String {
     problems
         .iter()
         .map(ToString::to_string)
@@ -111,7 +125,7 @@ pub enum ConnectStep {
     Credentials,
     /// Running `init_sql`.
     InitSql,
-    /// Opening the socket, TLS, logging in.
+    /// Opening the socket, TLS, logging in, and finding out whether the server will do.
     Open,
 }
 
@@ -125,6 +139,18 @@ pub enum ConnectCause {
     Other(SharedError),
     /// There was no answer within this time.
     TimedOut(Duration),
+    /// The server is not what `target_session_attrs` asks for.
+    #[non_exhaustive]
+    Session {
+        /// What it is.
+        is: &'static str,
+        /// What is asked for.
+        wanted: TargetSessionAttrs,
+    },
+    /// The pooler in between loses prepared statements.
+    LosesStatements(PgFlavor),
+    /// No host would do; why, for each.
+    Hosts(Vec<PostgresConnectError>),
 }
 
 impl fmt::Display for PostgresConnectError {
@@ -155,6 +181,13 @@ impl fmt::Display for PostgresConnectError {
             ConnectCause::Sqlx(error) => write!(f, "{error}"),
             ConnectCause::Other(error) => write!(f, "{error}"),
             ConnectCause::TimedOut(after) => write!(f, "no answer within {after:.1?}"),
+            ConnectCause::Session { is, wanted } => write!(f, "the server is {is}: want {wanted}"),
+            ConnectCause::LosesStatements(flavor) => write!(
+                f,
+                "the pooler loses prepared statements between transactions: {}",
+                flavor.remedy()
+            ),
+            ConnectCause::Hosts(failures) => write!(f, "{}", list(failures)),
         }
     }
 }
@@ -168,7 +201,10 @@ impl std::error::Error for PostgresConnectError {
             ConnectCause::Sqlx(sqlx::Error::Tls(error)) => Some(&**error),
             ConnectCause::Sqlx(error) => Some(error),
             ConnectCause::Other(error) => Some(&**error),
-            ConnectCause::TimedOut(_) => None,
+            ConnectCause::Hosts(failures) => failures.last().map(|error| error as _),
+            ConnectCause::TimedOut(_)
+            | ConnectCause::Session { .. }
+            | ConnectCause::LosesStatements(_) => None,
         }
     }
 }

@@ -193,12 +193,14 @@
 mod builder;
 mod cancel;
 mod clean;
+mod cluster;
 mod config;
 mod control;
 mod copy;
 mod credentials;
 mod error;
 mod executor;
+mod flavor;
 mod guard;
 mod manager;
 mod options;
@@ -207,6 +209,7 @@ mod retry;
 mod sentinel;
 mod share;
 mod sqlstate;
+mod target;
 mod transaction;
 mod tuning;
 mod url;
@@ -215,6 +218,7 @@ mod url;
 pub use pool_core;
 
 pub use crate::builder::PostgresPoolBuilder;
+pub use crate::cluster::{PostgresCluster, PostgresClusterBuilder, ReplicaState, ReplicaStatus};
 pub use crate::config::PostgresConfig;
 pub use crate::copy::{CopyIn, CopyOut};
 pub use crate::credentials::Credentials;
@@ -222,12 +226,14 @@ pub use crate::error::{
     ConnectCause, ConnectStep, PostgresConfigError, PostgresConfigProblem, PostgresConnectError,
     UrlProblem,
 };
+pub use crate::flavor::PgFlavor;
 pub use crate::guard::PgPooledConnection;
 pub use crate::manager::{ManagedConnection, PostgresManager};
 pub use crate::options::{IsolationLevel, TransactionOptions};
 pub use crate::pool::PostgresPool;
 pub use crate::retry::{RetryPolicy, TransactionError};
 pub use crate::share::{SqlxPool, SqlxPoolError};
+pub use crate::target::TargetSessionAttrs;
 pub use crate::transaction::PgTransaction;
 
 /// Compiles the page for those who come from sqlx's own pool.

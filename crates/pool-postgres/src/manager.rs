@@ -16,8 +16,10 @@ use crate::cancel::Canceller;
 use crate::copy::Copying;
 use crate::credentials::Credentials;
 use crate::error::{ConnectCause, ConnectStep, PostgresConnectError};
+use crate::flavor::keeps_statements;
 use crate::sentinel::Sentinel;
-use crate::{clean, sqlstate, url};
+use crate::target::Target;
+use crate::{PgFlavor, TargetSessionAttrs, clean, sqlstate, url};
 
 /// A connection as the engine keeps it: sqlx's, and what the pool must know beside it.
 ///
@@ -26,6 +28,8 @@ pub struct ManagedConnection {
     pub(crate) connection: PgConnection,
     /// The process that serves it, to cancel what it runs.
     pub(crate) backend: i32,
+    /// The host it leads to, without what a credential provider adds.
+    pub(crate) place: Arc<PgConnectOptions>,
     /// A `COPY` that is under way, which sqlx does not count.
     pub(crate) copying: Copying,
     /// Set when a `ROLLBACK` was queued here, whose answer may come at once.
@@ -71,6 +75,9 @@ impl fmt::Debug for ManagedConnection {
     }
 }
 
+/// Why each host would not do.
+type Failure = Vec<PostgresConnectError>;
+
 /// Runs on each new connection.
 pub(crate) type AfterConnect = Arc<
     dyn for<'c> Fn(&'c mut PgConnection) -> BoxFuture<'c, Result<(), SharedError>> + Send + Sync,
@@ -84,11 +91,33 @@ pub(crate) type CredentialProvider =
 ///
 /// Services use it through [`PostgresPool`](crate::PostgresPool).
 pub struct PostgresManager {
-    options: RwLock<Arc<PgConnectOptions>>,
+    places: RwLock<Places>,
     connect_timeout: RwLock<Duration>,
     settings: ManagerSettings,
     sentinel: Arc<Sentinel>,
     canceller: Canceller,
+}
+
+/// The hosts in force.
+#[derive(Clone)]
+struct Places {
+    hosts: Arc<[Arc<PgConnectOptions>]>,
+    attrs: TargetSessionAttrs,
+    /// The one that served last: the next connect begins with it.
+    last: usize,
+    /// Whether a pooler has proved that it keeps prepared statements.
+    proved: bool,
+}
+
+impl From<Target> for Places {
+    fn from(Target { hosts, attrs }: Target) -> Self {
+        Self {
+            hosts: hosts.into_iter().map(Arc::new).collect(),
+            attrs,
+            last: 0,
+            proved: false,
+        }
+    }
 }
 
 /// How long a connection on its way out waits for the server to end what it runs.
@@ -102,6 +131,7 @@ pub(crate) struct ManagerSettings {
     pub(crate) init_sql: Option<Arc<str>>,
     pub(crate) reset_sql: Option<Arc<str>>,
     pub(crate) cancel_after: Option<Duration>,
+    pub(crate) flavor: PgFlavor,
     pub(crate) after_connect: Option<AfterConnect>,
 }
 
@@ -125,9 +155,10 @@ impl ManagerSettings {
 }
 
 impl PostgresManager {
-    pub(crate) fn new(options: PgConnectOptions, settings: ManagerSettings) -> Self {
+    pub(crate) fn new(target: Target, settings: ManagerSettings) -> Self {
+        let flavor = settings.flavor;
         Self {
-            options: RwLock::new(Arc::new(options)),
+            places: RwLock::new(target.map(|options| flavor.adapt(options)).into()),
             connect_timeout: RwLock::new(settings.connect_timeout),
             settings,
             sentinel: Arc::default(),
@@ -143,13 +174,59 @@ impl PostgresManager {
         &self.sentinel
     }
 
-    /// The options of the next connect, without what a credential provider adds.
+    /// The options of the host that served last, without what a credential provider adds.
     pub(crate) fn options(&self) -> Arc<PgConnectOptions> {
-        Arc::clone(&self.options.read())
+        let places = self.places.read();
+        Arc::clone(&places.hosts[places.last])
     }
 
+    /// Where the next connects may lead.
+    pub(crate) fn target(&self) -> Target {
+        let places = self.places.read();
+        Target {
+            hosts: places.hosts.iter().map(|host| (**host).clone()).collect(),
+            attrs: places.attrs,
+        }
+    }
+
+    /// Has the next connects lead to one host, which must be as the hosts before it.
     pub(crate) fn set_options(&self, options: PgConnectOptions) {
-        *self.options.write() = Arc::new(options);
+        let options = self.settings.flavor.adapt(options);
+        let mut places = self.places.write();
+        *places = Places::from(Target {
+            hosts: vec![options],
+            attrs: places.attrs,
+        });
+    }
+
+    /// Opens a connection to the first host that will do.
+    async fn connect_to_one(&self, places: &Places) -> Result<ManagedConnection, Failure> {
+        let count = places.hosts.len();
+        let mut failures = Vec::new();
+        for &wanted in places.attrs.passes() {
+            for at in (0..count).map(|n| (places.last + n) % count) {
+                let attempt = self.attempt(&places.hosts[at], wanted, places.proved);
+                match attempt.await {
+                    Ok(connection) => {
+                        self.note(places, at);
+                        return Ok(connection);
+                    }
+                    Err(failure) => failures.push(failure),
+                }
+            }
+        }
+        Err(failures)
+    }
+
+    /// Remembers which host served, unless the hosts have changed meanwhile.
+    fn note(&self, served: &Places, at: usize) {
+        if served.last == at && served.proved {
+            return;
+        }
+        let mut places = self.places.write();
+        if Arc::ptr_eq(&places.hosts, &served.hosts) {
+            (places.last, places.proved) = (at, true);
+        }
     }
 
     /// How long one attempt to connect may take.
@@ -164,19 +241,31 @@ impl PostgresManager {
     /// Opens a connection and prepares it, noting in `step` how far that has come.
     async fn open(
         &self,
-        options: &PgConnectOptions,
+        place: &Arc<PgConnectOptions>,
+        wanted: TargetSessionAttrs,
+        proved: bool,
         step: &mut ConnectStep,
     ) -> Result<ManagedConnection, ConnectCause> {
         let epoch = self.sentinel.epoch();
         *step = ConnectStep::Credentials;
-        let options = self.with_credentials(options).await?;
+        let options = self.with_credentials(place).await?;
         *step = ConnectStep::Open;
         let mut connection = options.connect().await?;
+        if let Some(is) = wanted.check(&mut connection).await? {
+            let _ = connection.close().await;
+            return Err(ConnectCause::Session { is, wanted });
+        }
+        let flavor = self.settings.flavor;
+        if flavor.is_to_be_proved() && !proved && !keeps_statements(&mut connection).await? {
+            let _ = connection.close().await;
+            return Err(ConnectCause::LosesStatements(flavor));
+        }
         let backend = clean::backend(&mut connection).await?;
         self.settings.prepare(&mut connection, step).await?;
         Ok(ManagedConnection {
             connection,
             backend,
+            place: Arc::clone(place),
             copying: Copying::No,
             queued: false,
             doubtful: false,
@@ -187,33 +276,54 @@ impl PostgresManager {
         })
     }
 
-    /// Opens the connection that cancels statements.
-    async fn connect_beside(&self) -> Result<PgConnection, sqlx::Error> {
-        let options = self.options();
-        let options = self.with_credentials(&options).await.map_err(|cause| {
-            sqlx::Error::Configuration(Box::new(failure(&options, ConnectStep::Credentials, cause)))
+    /// Opens a connection that is not the pool's, to cancel statements or to look at a server;
+    /// `purpose` is what the server shows behind the name of the pool.
+    pub(crate) async fn connect_beside(
+        &self,
+        place: &PgConnectOptions,
+        purpose: &str,
+    ) -> Result<PgConnection, sqlx::Error> {
+        let options = self.with_credentials(place).await.map_err(|cause| {
+            sqlx::Error::Configuration(Box::new(failure(place, ConnectStep::Credentials, cause)))
         })?;
         let name = format!(
-            "{} cancel",
+            "{} {purpose}",
             options.get_application_name().unwrap_or_default()
         );
         options.application_name(&name).connect().await
     }
 
-    /// Opens a connection within the time for one.
+    /// Opens a connection to one host, whatever its server is, within the time for one.
     pub(crate) async fn connect_with(
         &self,
         options: &PgConnectOptions,
     ) -> Result<ManagedConnection, PostgresConnectError> {
+        let place = Arc::new(self.settings.flavor.adapt(options.clone()));
+        self.attempt(&place, TargetSessionAttrs::Any, false).await
+    }
+
+    /// Opens a connection to one host within the time for one.
+    async fn attempt(
+        &self,
+        place: &Arc<PgConnectOptions>,
+        wanted: TargetSessionAttrs,
+        proved: bool,
+    ) -> Result<ManagedConnection, PostgresConnectError> {
         let within = self.connect_timeout();
         let mut step = ConnectStep::Open;
-        let attempt = tokio::time::timeout(within, self.open(options, &mut step)).await;
-        let cause = match attempt {
+        let attempt = self.open(place, wanted, proved, &mut step);
+        let cause = match tokio::time::timeout(within, attempt).await {
             Ok(Ok(connection)) => return Ok(connection),
             Ok(Err(cause)) => cause,
             Err(_elapsed) => ConnectCause::TimedOut(within),
         };
-        Err(failure(options, step, cause))
+        Err(failure(place, step, cause))
+    }
+
+    /// Ends at the server what a backend of `place` runs.
+    async fn cancel(&self, place: &Arc<PgConnectOptions>, backend: i32) -> Result<(), sqlx::Error> {
+        let connect = self.connect_beside(place, "cancel");
+        self.canceller.cancel(connect, backend, place).await
     }
 
     pub(crate) async fn with_credentials(
@@ -237,12 +347,25 @@ impl ConnectionManager for PostgresManager {
     type Error = PostgresConnectError;
 
     async fn connect(&self) -> Result<ManagedConnection, PostgresConnectError> {
-        self.connect_with(&self.options()).await
+        let places = self.places.read().clone();
+        let mut failures = match self.connect_to_one(&places).await {
+            Ok(connection) => return Ok(connection),
+            Err(failures) => failures,
+        };
+        if failures.len() == 1 {
+            return Err(failures.remove(0));
+        }
+        Err(PostgresConnectError {
+            address: self.target().address().into(),
+            user: places.hosts[0].get_username().into(),
+            step: ConnectStep::Open,
+            cause: ConnectCause::Hosts(failures),
+        })
     }
 
     async fn validate(&self, managed: &mut ManagedConnection) -> Result<(), PostgresConnectError> {
         let ping = managed.connection.ping().await;
-        ping.map_err(|error| failure(&self.options(), ConnectStep::Open, error.into()))
+        ping.map_err(|error| failure(&managed.place, ConnectStep::Open, error.into()))
     }
 
     fn release_check(&self, managed: &mut ManagedConnection) -> ReleaseCheck {
@@ -254,25 +377,27 @@ impl ConnectionManager for PostgresManager {
     }
 
     async fn recycle(&self, managed: &mut ManagedConnection) -> Result<(), PostgresConnectError> {
+        let place = Arc::clone(&managed.place);
         let cleaned = clean::clean(
             managed,
             self.settings.cancel_after,
-            |backend| self.canceller.cancel(self.connect_beside(), backend),
+            |backend| self.cancel(&place, backend),
             self.settings.reset_sql.as_deref(),
         );
         cleaned
             .await
-            .map_err(|error| failure(&self.options(), ConnectStep::Open, error.into()))
+            .map_err(|error| failure(&place, ConnectStep::Open, error.into()))
     }
 
     async fn close(&self, mut managed: ManagedConnection) {
         if self.settings.cancel_after.is_some() && clean::is_busy(&mut managed) {
             // The server notices that its client has gone only when it next writes.
+            let place = Arc::clone(&managed.place);
             let end = async {
-                let cancel = |backend| self.canceller.cancel(self.connect_beside(), backend);
                 // At once, also for a `COPY`, whose answer nobody counts.
-                cancel(managed.backend).await?;
-                clean::end(&mut managed, Duration::from_millis(10), cancel).await
+                self.cancel(&place, managed.backend).await?;
+                let again = |backend| self.cancel(&place, backend);
+                clean::end(&mut managed, Duration::from_millis(10), again).await
             };
             let _ = tokio::time::timeout(FAREWELL, end).await;
         }
@@ -286,7 +411,20 @@ impl ConnectionManager for PostgresManager {
             ConnectCause::Other(error) => error
                 .downcast_ref::<sqlx::Error>()
                 .map_or(ConnectFault::Transient, sqlstate::classify),
-            ConnectCause::TimedOut(_) => ConnectFault::Transient,
+            ConnectCause::TimedOut(_) | ConnectCause::Session { .. } => ConnectFault::Transient,
+            ConnectCause::LosesStatements(_) => ConnectFault::Permanent,
+            // As long as one of them may yet do, it is worth another attempt.
+            ConnectCause::Hosts(failures) => {
+                let faults = failures.iter().map(|failure| self.classify(failure));
+                faults
+                    .reduce(|one, other| match (one, other) {
+                        (ConnectFault::Permanent, other) => other,
+                        (one, ConnectFault::Permanent) => one,
+                        (ConnectFault::Saturated, other) => other,
+                        (one, _) => one,
+                    })
+                    .unwrap_or(ConnectFault::Transient)
+            }
         }
     }
 
@@ -297,6 +435,12 @@ impl ConnectionManager for PostgresManager {
                 .downcast_ref::<sqlx::Error>()
                 .map_or("hook", sqlstate::code),
             ConnectCause::TimedOut(_) => "timeout",
+            ConnectCause::Session { .. } => "session_attrs",
+            ConnectCause::LosesStatements(_) => "statements",
+            // Of the host that was tried last.
+            ConnectCause::Hosts(failures) => {
+                return failures.last().and_then(|error| self.error_code(error));
+            }
         };
         Some(code.to_owned())
     }
@@ -318,7 +462,7 @@ pub(crate) fn failure(
 impl fmt::Debug for PostgresManager {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PostgresManager")
-            .field("address", &url::address(&self.options()))
+            .field("address", &self.target().address())
             .finish_non_exhaustive()
     }
 }

@@ -46,7 +46,9 @@ impl PostgresPool {
     /// Missing parts come from the environment (`PGHOST`, `PGUSER`, ..., `.pgpass`) as with
     /// libpq. Parameters: `sslmode`, `sslrootcert`, `sslcert`, `sslkey`,
     /// `statement-cache-capacity`, `host`, `hostaddr`, `port`, `dbname`, `user`, `password`,
-    /// `application_name`, `options`.
+    /// `application_name`, `options`, `target_session_attrs`. Several hosts stand as
+    /// `host:port,host:port`; the first that will do is used, beginning with the one that served
+    /// last.
     ///
     /// # Errors
     ///
@@ -54,7 +56,7 @@ impl PostgresPool {
     /// never repeats the password.
     pub fn builder(url: &str) -> Result<PostgresPoolBuilder, PostgresConfigError> {
         match url::parse(url) {
-            Ok(options) => Ok(PostgresPoolBuilder::new(options)),
+            Ok(target) => Ok(PostgresPoolBuilder::new(target)),
             Err(problem) => Err(PostgresConfigError::new("postgres", vec![problem.into()])),
         }
     }
@@ -174,14 +176,15 @@ impl PostgresPool {
         self.inner.engine.name()
     }
 
-    /// Where the pool connects to: `host:port/database`.
+    /// Where the pool connects to: `host:port/database`, or `host:port,host:port/database`.
     #[must_use]
     pub fn address(&self) -> String {
-        url::address(&self.inner.engine.manager().options())
+        self.inner.engine.manager().target().address()
     }
 
     /// Changes where and as whom the next connections are opened. Existing ones stay; follow
-    /// with [`soft_evict`](Self::soft_evict) to replace them.
+    /// with [`soft_evict`](Self::soft_evict) to replace them. The host takes the place of all
+    /// hosts; `target_session_attrs` stays in force.
     ///
     /// When `options` set no `application_name`, it is the pool's name.
     pub fn set_connect_options(&self, options: PgConnectOptions) {

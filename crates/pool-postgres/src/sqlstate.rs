@@ -15,6 +15,9 @@ const GONE: [&str; 5] = ["57P01", "57P02", "57P03", "57P04", "57P05"];
 /// The transaction cannot write: after a failover the old primary says this.
 const READ_ONLY: &str = "25006";
 
+/// `protocol_violation`.
+const PROTOCOL_VIOLATION: &str = "08P01";
+
 /// `too_many_connections`.
 const TOO_MANY_CONNECTIONS: &str = "53300";
 
@@ -51,13 +54,14 @@ pub(crate) fn judge(error: &Error) -> Verdict {
 /// Says what a failed attempt to connect means for the next one.
 ///
 /// Permanent: a wrong password or user (class 28), no such database (`3D000`), no right to it
-/// (`42501`) or any other fault in a start-up statement (classes 22 and 42), TLS and
-/// configuration. Saturated: `53300`. All else passes: refused, unresolved, reset, timed out,
+/// (`42501`) or any other fault in a start-up statement (classes 22 and 42), a start-up parameter
+/// that a pooler refuses (`08P01`), TLS and configuration. Saturated: `53300`. All else passes: refused, unresolved, reset, timed out,
 /// starting up (`57P03`).
 pub(crate) fn classify(error: &Error) -> ConnectFault {
     match error {
         Error::Database(error) => match error.code().as_deref() {
             Some(TOO_MANY_CONNECTIONS) => ConnectFault::Saturated,
+            Some(PROTOCOL_VIOLATION) => ConnectFault::Permanent,
             Some(code) if FAULTS_OF_OURS.iter().any(|class| code.starts_with(class)) => {
                 ConnectFault::Permanent
             }

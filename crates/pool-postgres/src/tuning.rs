@@ -31,10 +31,11 @@ impl PostgresPool {
         &self,
         settings: RuntimeSettings,
     ) -> Result<(), PostgresConfigError> {
-        let mut of_the_engine = settings;
-        of_the_engine.connect_timeout = engine_timeout(settings.connect_timeout);
-        self.engine().set_runtime_settings(of_the_engine)?;
         let manager = self.engine().manager();
+        let mut of_the_engine = settings;
+        of_the_engine.connect_timeout =
+            engine_timeout(settings.connect_timeout, manager.target().attempts());
+        self.engine().set_runtime_settings(of_the_engine)?;
         manager.set_connect_timeout(settings.connect_timeout);
         Ok(())
     }

@@ -5,9 +5,11 @@ use std::str::FromStr;
 use sqlx::postgres::PgConnectOptions;
 use sqlx_core::Url;
 
+use crate::target::{Target, TargetSessionAttrs};
+
 /// The parameters that sqlx understands. It logs others with their values, which may be secrets,
 /// so they are turned down before it sees them.
-const PARAMETERS: [&str; 18] = [
+const PARAMETERS: [&str; 19] = [
     "application_name",
     "dbname",
     "host",
@@ -25,8 +27,12 @@ const PARAMETERS: [&str; 18] = [
     "sslmode",
     "sslrootcert",
     "statement-cache-capacity",
+    TARGET_SESSION_ATTRS,
     "user",
 ];
+
+/// Ours: sqlx knows one host and nothing to choose by.
+const TARGET_SESSION_ATTRS: &str = "target_session_attrs";
 
 /// What is wrong with a connection URL. The text never repeats the URL or its password.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -69,9 +75,37 @@ pub enum UrlProblem {
     },
 }
 
-/// Reads a URL into options, or says what is malformed.
-pub(crate) fn parse(url: &str) -> Result<PgConnectOptions, UrlProblem> {
-    let parsed = Url::parse(url).map_err(|error| UrlProblem::Malformed {
+/// Reads a URL, or says what is malformed.
+pub(crate) fn parse(url: &str) -> Result<Target, UrlProblem> {
+    let mut hosts = Vec::new();
+    let mut attrs = TargetSessionAttrs::Any;
+    for url in each_host(url) {
+        let (options, wanted) = parse_one(&url)?;
+        hosts.push(options);
+        attrs = wanted;
+    }
+    Ok(Target { hosts, attrs })
+}
+
+/// A URL for each host of `scheme://user@host:port,host:port/rest`.
+fn each_host(url: &str) -> Vec<String> {
+    let Some((scheme, rest)) = url.split_once("://") else {
+        return vec![url.to_owned()];
+    };
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (authority, rest) = rest.split_at(end);
+    let (user, hosts) = match authority.rsplit_once('@') {
+        Some((user, hosts)) => (format!("{user}@"), hosts),
+        None => (String::new(), authority),
+    };
+    hosts
+        .split(',')
+        .map(|host| format!("{scheme}://{user}{host}{rest}"))
+        .collect()
+}
+
+fn parse_one(url: &str) -> Result<(PgConnectOptions, TargetSessionAttrs), UrlProblem> {
+    let mut parsed = Url::parse(url).map_err(|error| UrlProblem::Malformed {
         what: error.to_string(),
     })?;
     if !matches!(parsed.scheme(), "postgres" | "postgresql") {
@@ -104,9 +138,27 @@ pub(crate) fn parse(url: &str) -> Result<PgConnectOptions, UrlProblem> {
             });
         }
     }
-    PgConnectOptions::from_str(url).map_err(|error| UrlProblem::Parameter {
-        what: cause(&error),
-    })
+    let mut attrs = TargetSessionAttrs::Any;
+    let ours = |name: &str| name == TARGET_SESSION_ATTRS;
+    if parsed.query_pairs().any(|(name, _)| ours(&name)) {
+        let mut kept = Vec::new();
+        for (name, value) in parsed.query_pairs() {
+            if ours(&name) {
+                attrs = TargetSessionAttrs::parse(&value).ok_or_else(|| UrlProblem::Parameter {
+                    what: format!("unknown value {value:?} for `{TARGET_SESSION_ATTRS}`"),
+                })?;
+            } else {
+                kept.push((name.into_owned(), value.into_owned()));
+            }
+        }
+        parsed.query_pairs_mut().clear().extend_pairs(kept);
+    }
+    match PgConnectOptions::from_str(parsed.as_str()) {
+        Ok(options) => Ok((options, attrs)),
+        Err(error) => Err(UrlProblem::Parameter {
+            what: cause(&error),
+        }),
+    }
 }
 
 /// The URL without its password; as it is, if it cannot be read.
@@ -135,10 +187,14 @@ fn cause(error: &sqlx::Error) -> String {
 
 /// Where the options lead, for errors and names: `host:port/database`.
 pub(crate) fn address(options: &PgConnectOptions) -> String {
-    let database = options
+    format!("{}/{}", server(options), database(options))
+}
+
+/// The database: named like the user, unless the options say otherwise.
+pub(crate) fn database(options: &PgConnectOptions) -> &str {
+    options
         .get_database()
-        .unwrap_or_else(|| options.get_username());
-    format!("{}/{database}", server(options))
+        .unwrap_or_else(|| options.get_username())
 }
 
 /// The server alone: `host:port`, or the folder of its socket in place of the host.
@@ -185,15 +241,38 @@ mod tests {
             &format!("postgres://u:{CANARY}@h/db?port=http"),
             "invalid digit",
         );
+        check(
+            &format!("postgres://u:{CANARY}@h,i/db?target_session_attrs=leader"),
+            "\"leader\"",
+        );
+        check(
+            &format!("postgres://u:{CANARY}@h:1,i:70000/db"),
+            "invalid port number",
+        );
     }
 
     #[test]
     fn a_good_url_is_read_and_located() {
-        let options = parse("postgresql://alice:p%40ss@db.example:6432/market").unwrap();
-        assert_eq!(address(&options), "db.example:6432/market");
-        assert_eq!(options.get_username(), "alice");
-        let options = parse("postgres://alice@h?options[search_path]=app").unwrap();
-        assert!(address(&options).ends_with(":5432/alice"));
+        let target = parse("postgresql://alice:p%40ss@db.example:6432/market").unwrap();
+        assert_eq!(target.address(), "db.example:6432/market");
+        assert_eq!(target.hosts[0].get_username(), "alice");
+        let target = parse("postgres://alice@h?options[search_path]=app").unwrap();
+        assert!(target.address().ends_with(":5432/alice"));
+    }
+
+    #[test]
+    fn several_hosts_share_all_else() {
+        let target = parse(
+            "postgres://a:p%2Cq@one:5433,two,[::1]:5434/market?sslmode=require\
+             &target_session_attrs=read-write&application_name=x",
+        )
+        .unwrap();
+        assert_eq!(target.attrs, TargetSessionAttrs::ReadWrite);
+        assert_eq!(target.address(), "one:5433,two:5432,[::1]:5434/market");
+        for options in &target.hosts {
+            assert_eq!(options.get_application_name(), Some("x"));
+            assert_eq!(options.get_username(), "a");
+        }
     }
 
     #[test]
@@ -212,7 +291,7 @@ mod tests {
 
     #[test]
     fn a_socket_is_located_by_its_folder() {
-        let options = parse("postgres:///market?host=/run/postgresql&user=u").unwrap();
-        assert_eq!(address(&options), "/run/postgresql:5432/market");
+        let target = parse("postgres:///market?host=/run/postgresql&user=u").unwrap();
+        assert_eq!(target.address(), "/run/postgresql:5432/market");
     }
 }

@@ -85,6 +85,7 @@ impl fmt::Display for Source {
 /// | variable | says | when unset |
 /// |---|---|---|
 /// | `POSTGRES_URL`, `MONGODB_URL` | a server the user runs; nothing is started | a server is started |
+/// | `POOL_PGBOUNCER` | a PgBouncer program beside the installed one | only that one is used |
 /// | `POOL_SERVERS_FROM` | `machine`, `package` or `docker`: only that source | `auto`: each in turn |
 /// | `POOL_SERVERS_CACHE` | where packaged servers are kept | `elastic-pools` below `XDG_CACHE_HOME` or `~/.cache`, or in the temporary folder |
 /// | `TMPDIR` | where run folders are made | `/tmp` |

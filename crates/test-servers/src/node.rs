@@ -192,7 +192,7 @@ impl Node {
         Self::start_on(home, launch, deadline, port::free)
     }
 
-    fn start_on(
+    pub(crate) fn start_on(
         home: Home,
         launch: Launch,
         deadline: Deadline,

@@ -15,7 +15,7 @@ use crate::runs::write_private;
 use crate::server::{Found, Server};
 use crate::user::Unprivileged;
 use crate::wire::postgres::{Answer, ask};
-use crate::{Environment, Kind, container, secret};
+use crate::{Environment, Kind, Source, container, secret};
 
 /// The administrator, and the database that exists from the start.
 pub(crate) const NAME: &str = "postgres";
@@ -69,7 +69,7 @@ impl PostgresOptions {
     pub fn start(&self, environment: &Environment) -> Result<Server, StartError> {
         Server::first_of(Kind::Postgres, environment, |found| match found {
             Found::Programs(programs) => {
-                let (node, url) = self.start_process(environment, programs)?;
+                let (node, url) = self.start_process(environment, programs, None)?;
                 Ok((node.into(), url))
             }
             Found::Docker(engine) => {
@@ -79,10 +79,39 @@ impl PostgresOptions {
         })
     }
 
+    /// Starts a streaming replica of `primary`, with the same programs and these options. What the
+    /// primary's URL opens opens the replica as well.
+    ///
+    /// # Errors
+    ///
+    /// When the primary is not a process of ours, or the copy or the start fails; the end of the log
+    /// is in the error.
+    pub fn start_replica(
+        &self,
+        primary: &Server,
+        environment: &Environment,
+    ) -> Result<Server, StartError> {
+        Server::first_of(Kind::Postgres, environment, |found| match found {
+            Found::Programs(programs) => {
+                let (node, url) = self.start_process(environment, programs, Some(primary))?;
+                Ok((node.into(), url))
+            }
+            // A container could not reach the primary's loopback address.
+            Found::Docker(_) => Err(StartError::NoSource {
+                kind: Kind::Postgres,
+                tried: vec![(
+                    Source::Docker,
+                    "a replica runs beside its primary".to_owned(),
+                )],
+            }),
+        })
+    }
+
     fn start_process(
         &self,
         environment: &Environment,
         programs: &Programs,
+        primary: Option<&Server>,
     ) -> Result<(Node, String), StartError> {
         let user = Unprivileged::if_root()?;
         let deadline = Deadline::after(self.start_within);
@@ -93,8 +122,17 @@ impl PostgresOptions {
             let (user, path) = (user.name.clone(), home.folder.clone());
             return Err(StartError::Unreachable { user, path });
         }
-        let password = secret::password().context("read", Path::new("/dev/urandom"))?;
-        initialise(&mut home, programs, user.as_ref(), &password, deadline)?;
+        let password = match primary {
+            Some(primary) => {
+                copy(&mut home, programs, user.as_ref(), primary.url(), deadline)?;
+                parts(primary.url()).password.to_owned()
+            }
+            None => {
+                let password = secret::password().context("read", Path::new("/dev/urandom"))?;
+                initialise(&mut home, programs, user.as_ref(), &password, deadline)?;
+                password
+            }
+        };
         let launch = Launch {
             program: programs.folder.join("postgres"),
             arguments: self.arguments(&home.folder.join("data")),
@@ -173,6 +211,57 @@ fn initialise(
     home.run(&mut command, "initdb", deadline)?;
     std::fs::remove_file(&password_file).context("remove", &password_file)?;
     Ok(())
+}
+
+/// Copies the data of a running primary, with what makes the copy follow it.
+fn copy(
+    home: &mut Home,
+    programs: &Programs,
+    user: Option<&Unprivileged>,
+    primary: &str,
+    deadline: Deadline,
+) -> Result<(), StartError> {
+    let data = home.folder.join("data");
+    DirBuilder::new()
+        .mode(0o700)
+        .create(&data)
+        .context("create", &data)?;
+    let Parts {
+        host,
+        port,
+        password,
+    } = parts(primary);
+    let mut command = Command::new(programs.folder.join("pg_basebackup"));
+    command.arg("--pgdata").arg(&data);
+    command.args(["--host", host, "--port", port, "--username", NAME]);
+    command.args(["--write-recovery-conf", "--checkpoint", "fast", "--no-sync"]);
+    clean_environment(&mut command);
+    // Not on the command line, which others can read; it is written into the copy's own settings.
+    command.env("PGPASSWORD", password);
+    if let Some(user) = user {
+        user.own(&data)?;
+        user.run(&mut command);
+    }
+    home.run(&mut command, "pg_basebackup", deadline)
+}
+
+/// What of a URL that this crate has made leads to a server.
+pub(crate) struct Parts<'u> {
+    pub(crate) host: &'u str,
+    pub(crate) port: &'u str,
+    pub(crate) password: &'u str,
+}
+
+pub(crate) fn parts(url: &str) -> Parts<'_> {
+    let authority = url.split('/').nth(2).unwrap_or_default();
+    let (user, place) = authority.rsplit_once('@').unwrap_or_default();
+    let (host, port) = place.rsplit_once(':').unwrap_or_default();
+    let (_, password) = user.split_once(':').unwrap_or_default();
+    Parts {
+        host,
+        port,
+        password,
+    }
 }
 
 pub(crate) fn probe(address: SocketAddr) -> Probe {
