@@ -197,8 +197,10 @@ async fn target_session_attrs_choose_among_the_hosts_of_a_url() {
         return;
     };
     // A port where nobody listens comes first.
-    let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let gone = gone.local_addr().unwrap().port();
+    let gone = {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.local_addr().unwrap().port()
+    };
     let (one, two) = (port(&primary), port(&replica));
     let url = |attrs: &str| {
         let hosts = format!("127.0.0.1:{gone},127.0.0.1:{two},127.0.0.1:{one}/");
