@@ -166,6 +166,47 @@ async fn another_database_replaces_connections_as_they_come_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn several_hosts_stay_several_and_what_they_must_be_stays_asked() {
+    let Some(servers) = servers() else { return };
+    let name = "reload_hosts";
+    // A port where nobody listens, before the server.
+    let gone = {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.local_addr().unwrap()
+    };
+    let (start, rest) = servers.postgres.rsplit_once('@').unwrap();
+    let (server, database) = rest.split_once('/').unwrap();
+    let config = |hosts: String, attrs: &str| {
+        let url = format!("{start}@{hosts}/{database}?target_session_attrs={attrs}");
+        sources(&servers, name)
+            .set("services.test.postgres.url", url)
+            .load()
+            .unwrap()
+    };
+    let factory = ConnectionFactory::new(config(server.to_owned(), "any"));
+    let pool = factory.postgres("test").await.unwrap();
+    let first = pool.acquire().await.unwrap().backend_pid();
+
+    let both = format!("{gone},{server}");
+    let refused = factory.reload(config(both.clone(), "standby")).await;
+    let text = refused.unwrap_err().to_string();
+    assert!(
+        text.contains("a primary: want standby") && text.contains(&gone.to_string()),
+        "{text}"
+    );
+    assert_eq!(pool.address(), format!("{server}/{database}"), "{text}");
+
+    let report = factory.reload(config(both.clone(), "primary")).await;
+    let report = report.expect("one of the hosts is there");
+    assert_eq!(report.changed[0].what, ["url"], "{report}");
+    assert_eq!(pool.address(), format!("{both}/{database}"));
+    let second = pool.acquire().await.expect("the other host serves");
+    assert_ne!(second.backend_pid(), first);
+    drop(second);
+    assert!(factory.drain(PATIENCE).await.clean);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_change_is_refused_for_all_and_a_service_that_is_gone_is_closed() {
     let Some(servers) = servers() else { return };
     let name = "reload_fixed";

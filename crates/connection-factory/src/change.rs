@@ -67,6 +67,10 @@ async fn postgres(
         ("name", old.name != new.name),
         ("init_sql", old.init_sql != new.init_sql),
         ("reset_sql", old.reset_sql != new.reset_sql),
+        (
+            "flavor",
+            old.flavor.unwrap_or_default() != new.flavor.unwrap_or_default(),
+        ),
     ]);
     let size = Size::of_postgres(new);
     let resize = size != Size::of_postgres(old);
@@ -76,14 +80,12 @@ async fn postgres(
         reasons.push(refused(NothingLeft { max, lent }));
     }
     let moved = !new.leads_where(old);
-    let options = if moved || reenters(old, new) {
-        let options = new
-            .connect_options()
-            .map_err(|error| vec![refused(error)])?;
-        if let Err(error) = pool.try_connect_options(options.clone()).await {
+    let hosts = if moved || reenters(old, new) {
+        let hosts = new.hosts().map_err(|error| vec![refused(error)])?;
+        if let Err(error) = pool.try_hosts(&hosts).await {
             reasons.push(refused(error));
         }
-        Some(options)
+        Some(hosts)
     } else {
         None
     };
@@ -97,15 +99,15 @@ async fn postgres(
     );
     let what = [
         ("url", moved),
-        ("credentials", options.is_some() && !moved),
+        ("credentials", hosts.is_some() && !moved),
         ("sizes", resize),
         ("times", times.is_some()),
         ("budget", before.budget != after.budget),
     ];
     let pool = pool.clone();
     let commit = move || {
-        if let Some(options) = options {
-            pool.set_connect_options(options);
+        if let Some(hosts) = hosts {
+            pool.set_hosts(hosts);
         }
         if moved {
             pool.soft_evict();

@@ -10,7 +10,7 @@ use sqlx::postgres::PgConnectOptions;
 use crate::builder::PostgresPoolBuilder;
 use crate::error::{PostgresConfigError, PostgresConfigProblem};
 use crate::target::Target;
-use crate::{PgFlavor, url};
+use crate::{PgFlavor, PgHosts, url};
 
 /// A pool's configuration, to be deserialised from any format.
 ///
@@ -248,6 +248,16 @@ impl PostgresConfig {
     /// A URL that cannot be used; the error never repeats the password.
     pub fn connect_options(&self) -> Result<PgConnectOptions, PostgresConfigError> {
         Ok(self.target()?.hosts.swap_remove(0))
+    }
+
+    /// Where and as whom to connect, with all hosts of the URL; else as
+    /// [`connect_options`](Self::connect_options).
+    ///
+    /// # Errors
+    ///
+    /// A URL that cannot be used; the error never repeats the password.
+    pub fn hosts(&self) -> Result<PgHosts, PostgresConfigError> {
+        self.target().map(PgHosts)
     }
 
     fn target(&self) -> Result<Target, PostgresConfigError> {

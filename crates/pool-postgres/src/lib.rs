@@ -233,7 +233,7 @@ pub use crate::options::{IsolationLevel, TransactionOptions};
 pub use crate::pool::PostgresPool;
 pub use crate::retry::{RetryPolicy, TransactionError};
 pub use crate::share::{SqlxPool, SqlxPoolError};
-pub use crate::target::TargetSessionAttrs;
+pub use crate::target::{PgHosts, TargetSessionAttrs};
 pub use crate::transaction::PgTransaction;
 
 /// Compiles the page for those who come from sqlx's own pool.

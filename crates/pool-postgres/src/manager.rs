@@ -120,6 +120,15 @@ impl From<Target> for Places {
     }
 }
 
+impl Places {
+    fn target(&self) -> Target {
+        Target {
+            hosts: self.hosts.iter().map(|host| (**host).clone()).collect(),
+            attrs: self.attrs,
+        }
+    }
+}
+
 /// How long a connection on its way out waits for the server to end what it runs.
 const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -182,21 +191,37 @@ impl PostgresManager {
 
     /// Where the next connects may lead.
     pub(crate) fn target(&self) -> Target {
-        let places = self.places.read();
-        Target {
-            hosts: places.hosts.iter().map(|host| (**host).clone()).collect(),
-            attrs: places.attrs,
-        }
+        self.places.read().target()
     }
 
-    /// Has the next connects lead to one host, which must be as the hosts before it.
-    pub(crate) fn set_options(&self, options: PgConnectOptions) {
-        let options = self.settings.flavor.adapt(options);
-        let mut places = self.places.write();
-        *places = Places::from(Target {
-            hosts: vec![options],
-            attrs: places.attrs,
-        });
+    /// Has the next connects lead elsewhere.
+    pub(crate) fn set_target(&self, target: Target) {
+        *self.places.write() = self.places_of(target);
+    }
+
+    fn places_of(&self, target: Target) -> Places {
+        let flavor = self.settings.flavor;
+        target.map(|options| flavor.adapt(options)).into()
+    }
+
+    /// Opens a connection to the first host that will do, or says why none would.
+    async fn connect_among(
+        &self,
+        places: &Places,
+    ) -> Result<ManagedConnection, PostgresConnectError> {
+        let mut failures = match self.connect_to_one(places).await {
+            Ok(connection) => return Ok(connection),
+            Err(failures) => failures,
+        };
+        if failures.len() == 1 {
+            return Err(failures.remove(0));
+        }
+        Err(PostgresConnectError {
+            address: places.target().address().into(),
+            user: places.hosts[0].get_username().into(),
+            step: ConnectStep::Open,
+            cause: ConnectCause::Hosts(failures),
+        })
     }
 
     /// Opens a connection to the first host that will do.
@@ -293,13 +318,12 @@ impl PostgresManager {
         options.application_name(&name).connect().await
     }
 
-    /// Opens a connection to one host, whatever its server is, within the time for one.
-    pub(crate) async fn connect_with(
+    /// Opens a connection to other hosts than those in force.
+    pub(crate) async fn connect_to(
         &self,
-        options: &PgConnectOptions,
+        target: Target,
     ) -> Result<ManagedConnection, PostgresConnectError> {
-        let place = Arc::new(self.settings.flavor.adapt(options.clone()));
-        self.attempt(&place, TargetSessionAttrs::Any, false).await
+        self.connect_among(&self.places_of(target)).await
     }
 
     /// Opens a connection to one host within the time for one.
@@ -348,19 +372,7 @@ impl ConnectionManager for PostgresManager {
 
     async fn connect(&self) -> Result<ManagedConnection, PostgresConnectError> {
         let places = self.places.read().clone();
-        let mut failures = match self.connect_to_one(&places).await {
-            Ok(connection) => return Ok(connection),
-            Err(failures) => failures,
-        };
-        if failures.len() == 1 {
-            return Err(failures.remove(0));
-        }
-        Err(PostgresConnectError {
-            address: self.target().address().into(),
-            user: places.hosts[0].get_username().into(),
-            step: ConnectStep::Open,
-            cause: ConnectCause::Hosts(failures),
-        })
+        self.connect_among(&places).await
     }
 
     async fn validate(&self, managed: &mut ManagedConnection) -> Result<(), PostgresConnectError> {

@@ -182,23 +182,6 @@ impl PostgresPool {
         self.inner.engine.manager().target().address()
     }
 
-    /// Changes where and as whom the next connections are opened. Existing ones stay; follow
-    /// with [`soft_evict`](Self::soft_evict) to replace them. The host takes the place of all
-    /// hosts; `target_session_attrs` stays in force.
-    ///
-    /// When `options` set no `application_name`, it is the pool's name.
-    pub fn set_connect_options(&self, options: PgConnectOptions) {
-        self.inner.engine.manager().set_options(self.named(options));
-    }
-
-    /// The options with the name that the server is to show.
-    pub(crate) fn named(&self, options: PgConnectOptions) -> PgConnectOptions {
-        match options.get_application_name() {
-            Some(_) => options,
-            None => options.application_name(self.name()),
-        }
-    }
-
     /// Closes the connections that are idle now; returns how many. The minimum is opened anew.
     #[allow(clippy::must_use_candidate, reason = "the number is only for reports")]
     pub fn evict_idle(&self) -> u32 {

@@ -96,6 +96,22 @@ impl fmt::Display for TargetSessionAttrs {
     }
 }
 
+/// Where a pool connects to: one host or several, as whom, and what the server must be.
+///
+/// From [`PostgresConfig::hosts`](crate::PostgresConfig::hosts), for
+/// [`PostgresPool::set_hosts`](crate::PostgresPool::set_hosts). `Debug` shows no password.
+#[derive(Clone)]
+pub struct PgHosts(pub(crate) Target);
+
+impl fmt::Debug for PgHosts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PgHosts")
+            .field("address", &self.0.address())
+            .field("target_session_attrs", &self.0.attrs)
+            .finish_non_exhaustive()
+    }
+}
+
 /// The hosts of a pool.
 #[derive(Clone, Debug)]
 pub(crate) struct Target {

@@ -7,9 +7,10 @@ use pool_core::{ConnectionManager as _, RuntimeSettings, SharedError};
 use sqlx::Connection as _;
 use sqlx::postgres::PgConnectOptions;
 
-use crate::PostgresPool;
 use crate::builder::engine_timeout;
 use crate::error::{PostgresConfigError, PostgresConnectError};
+use crate::target::Target;
+use crate::{PgHosts, PostgresPool};
 
 impl PostgresPool {
     /// The settings in force that can change while the pool runs.
@@ -81,10 +82,56 @@ impl PostgresPool {
         &self,
         options: PgConnectOptions,
     ) -> Result<(), PostgresConnectError> {
+        self.try_hosts(&PgHosts(options.into())).await
+    }
+
+    /// As [`try_connect_options`](Self::try_connect_options), for one host or several: whether one
+    /// of them is as it must be and lets the pool in.
+    ///
+    /// # Errors
+    ///
+    /// As a connect of the pool's own, within its `connect_timeout` for each host.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: the connection is dropped.
+    pub async fn try_hosts(&self, hosts: &PgHosts) -> Result<(), PostgresConnectError> {
+        let target = hosts.0.clone().map(|options| self.named(options));
         let manager = self.engine().manager();
-        let connection = manager.connect_with(&self.named(options)).await?;
+        let connection = manager.connect_to(target).await?;
         manager.close(connection).await;
         Ok(())
+    }
+
+    /// Changes where and as whom the next connections are opened. Existing ones stay; follow
+    /// with [`soft_evict`](Self::soft_evict) to replace them. The host takes the place of all
+    /// hosts; `target_session_attrs` stays in force.
+    ///
+    /// When `options` set no `application_name`, it is the pool's name.
+    pub fn set_connect_options(&self, options: PgConnectOptions) {
+        let attrs = self.engine().manager().target().attrs;
+        let hosts = vec![options];
+        self.set_hosts(PgHosts(Target { hosts, attrs }));
+    }
+
+    /// As [`set_connect_options`](Self::set_connect_options), for one host or several;
+    /// `target_session_attrs` changes as well.
+    pub fn set_hosts(&self, hosts: PgHosts) {
+        let target = hosts.0.map(|options| self.named(options));
+        self.engine().manager().set_target(target);
+        // The engine's time for a connect is for all hosts together.
+        let settings = self.runtime_settings();
+        if let Err(error) = self.set_runtime_settings(settings) {
+            tracing::error!(pool = self.name(), %error, "settings in force were turned down");
+        }
+    }
+
+    /// The options with the name that the server is to show.
+    fn named(&self, options: PgConnectOptions) -> PgConnectOptions {
+        match options.get_application_name() {
+            Some(_) => options,
+            None => options.application_name(self.name()),
+        }
     }
 }
 

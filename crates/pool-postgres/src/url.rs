@@ -161,8 +161,13 @@ fn parse_one(url: &str) -> Result<(PgConnectOptions, TargetSessionAttrs), UrlPro
     }
 }
 
-/// The URL without its password; as it is, if it cannot be read.
-pub(crate) fn without_password(url: &str) -> String {
+/// The URL without its password, of several hosts one for each; as it is, if it cannot be read.
+pub(crate) fn without_password(url: &str) -> Vec<String> {
+    let hosts = each_host(url);
+    hosts.iter().map(|url| one_without_password(url)).collect()
+}
+
+fn one_without_password(url: &str) -> String {
     let Ok(mut parsed) = Url::parse(url) else {
         return url.to_owned();
     };
@@ -287,6 +292,12 @@ mod tests {
         for other in ["postgres://v@h/d?sslmode=require", "postgres://u@h/d"] {
             assert_ne!(without_password(other), plain);
         }
+        let several = without_password("postgres://u@h:1,i:2/d");
+        assert_eq!(
+            without_password("postgres://u:canary-93@h:1,i:2/d"),
+            several
+        );
+        assert_ne!(without_password("postgres://u@i:2,h:1/d"), several);
     }
 
     #[test]
