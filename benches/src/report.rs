@@ -5,6 +5,8 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use crate::targets::Verdict;
+
 /// All that one run has measured.
 #[derive(Debug, Default)]
 pub struct Report {
@@ -25,6 +27,9 @@ struct Series {
 struct File<'r> {
     host: Host,
     results: Vec<Row<'r>>,
+    /// What this run says of what is promised; absent where nothing is.
+    #[serde(skip_serializing_if = "<[Verdict]>::is_empty")]
+    targets: &'r [Verdict],
 }
 
 #[derive(Serialize)]
@@ -126,6 +131,15 @@ impl Report {
     ///
     /// The file cannot be written.
     pub fn write(&self, file: &Path) -> anyhow::Result<()> {
+        self.write_with(file, &[])
+    }
+
+    /// The same with the targets that were judged.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be written.
+    pub fn write_with(&self, file: &Path, targets: &[Verdict]) -> anyhow::Result<()> {
         let results = self.series.iter().map(|series| Row {
             benchmark: &series.benchmark,
             subject: &series.subject,
@@ -137,6 +151,7 @@ impl Report {
         let contents = File {
             host: host(),
             results: results.collect(),
+            targets,
         };
         std::fs::write(file, serde_json::to_vec_pretty(&contents)?)
             .map_err(|error| anyhow::anyhow!("{}: {error}", file.display()))

@@ -23,6 +23,9 @@ pub(crate) struct Arguments {
     /// Write the results to this file as well.
     #[arg(long)]
     json: Option<PathBuf>,
+    /// End with a failure when a target is missed.
+    #[arg(long)]
+    check: bool,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -62,6 +65,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         quick,
         only,
         json,
+        check,
     } = arguments;
     let Some(mut bench) = program(suite.program())? else {
         return Ok(ExitCode::FAILURE);
@@ -69,6 +73,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let servers = servers::all(suite.servers())?;
     if *quick {
         bench.arg("--quick");
+    }
+    if *check {
+        bench.arg("--check");
     }
     if let Some(only) = only {
         bench.args(["--only", only]);

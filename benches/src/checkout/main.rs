@@ -3,11 +3,13 @@
 mod loads;
 mod memory;
 mod peers;
+mod targets;
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::time::Duration;
 
-use benches::Report;
+use benches::{Report, targets as judged};
 use clap::Parser;
 
 use crate::loads::{Contention, cancelled, contended, listened, resized, scaled, uncontended};
@@ -24,29 +26,35 @@ struct Options {
     /// Only the benchmarks whose name contains this.
     #[arg(long)]
     only: Option<String>,
+    /// End with a failure when a target is missed.
+    #[arg(long)]
+    check: bool,
     /// Measures the memory of one subject in this process and prints it: for `checkout/memory`.
     #[arg(long, hide = true)]
     memory_of: Option<String>,
 }
 
-fn main() -> anyhow::Result<()> {
+fn main() -> anyhow::Result<ExitCode> {
     let options = Options::parse();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()?;
     if let Some(subject) = options.memory_of {
-        return runtime.block_on(memory::of(&subject));
+        runtime.block_on(memory::of(&subject))?;
+        return Ok(ExitCode::SUCCESS);
     }
     let report = runtime.block_on(measure(
         options.quick,
         options.only.as_deref().unwrap_or(""),
     ))?;
     report.print("pool-core");
+    let verdicts = judged::judge(targets::TARGETS, &report);
+    judged::print(&verdicts);
     if let Some(file) = options.json {
-        report.write(&file)?;
+        report.write_with(&file, &verdicts)?;
     }
-    Ok(())
+    Ok(judged::verdict(&verdicts, options.check))
 }
 
 async fn measure(quick: bool, only: &str) -> anyhow::Result<Report> {
@@ -76,7 +84,7 @@ async fn measure(quick: bool, only: &str) -> anyhow::Result<Report> {
         }
     }
 
-    let rounds = if quick { 1 } else { 7 };
+    let rounds = if quick { 3 } else { 7 };
     let time = Duration::from_millis(if quick { 300 } else { 1_000 });
     let loads = [
         Contention {
@@ -99,6 +107,9 @@ async fn measure(quick: bool, only: &str) -> anyhow::Result<Report> {
             contended::<Bb8>(&mut report, load).await;
             contended::<FastPool>(&mut report, load).await;
             contended::<Mobc>(&mut report, load).await;
+            if server.is_some() {
+                contended::<Sqlx>(&mut report, load).await;
+            }
         }
     }
 
@@ -108,6 +119,11 @@ async fn measure(quick: bool, only: &str) -> anyhow::Result<Report> {
             cancelled::<PoolCore>(&mut report, ops / 200).await;
             cancelled::<Deadpool>(&mut report, ops / 200).await;
             cancelled::<Bb8>(&mut report, ops / 200).await;
+            cancelled::<FastPool>(&mut report, ops / 200).await;
+            cancelled::<Mobc>(&mut report, ops / 2_000).await;
+            if server.is_some() {
+                cancelled::<Sqlx>(&mut report, ops / 2_000).await;
+            }
         }
         if wanted("checkout/scale") {
             scaled(&mut report, 10, 100).await;
@@ -122,7 +138,9 @@ async fn measure(quick: bool, only: &str) -> anyhow::Result<Report> {
         }
     }
     if wanted("checkout/memory") {
-        memory::compare(&mut report)?;
+        for _ in 0..3 {
+            memory::compare(&mut report)?;
+        }
     }
     Ok(report)
 }

@@ -5,7 +5,7 @@ use std::process::Command;
 use anyhow::Context as _;
 use benches::Report;
 
-use crate::peers::{Bb8, Deadpool, Peer, PoolCore};
+use crate::peers::{Bb8, Deadpool, FastPool, Mobc, Peer, PoolCore};
 
 const CONNECTIONS: u32 = 100_000;
 const WAITERS: usize = 100_000;
@@ -13,7 +13,7 @@ const WAITERS: usize = 100_000;
 /// Runs this program once for each subject, so that none uses memory that another has freed.
 pub fn compare(report: &mut Report) -> anyhow::Result<()> {
     let program = std::env::current_exe()?;
-    for subject in ["pool-core", "deadpool", "bb8"] {
+    for subject in ["pool-core", "deadpool", "bb8", "fast_pool", "mobc"] {
         let output = Command::new(&program)
             .args(["--memory-of", subject])
             .output()?;
@@ -42,6 +42,8 @@ pub async fn of(subject: &str) -> anyhow::Result<()> {
         "pool-core" => print::<PoolCore>().await,
         "deadpool" => print::<Deadpool>().await,
         "bb8" => print::<Bb8>().await,
+        "fast_pool" => print::<FastPool>().await,
+        "mobc" => print::<Mobc>().await,
         other => anyhow::bail!("no subject `{other}`"),
     }
 }

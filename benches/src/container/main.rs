@@ -4,10 +4,12 @@ mod contexts;
 mod resolve;
 mod scopes;
 mod subjects;
+mod targets;
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 
-use benches::Report;
+use benches::{Report, targets as judged};
 use clap::Parser;
 
 #[derive(Parser)]
@@ -21,13 +23,21 @@ struct Options {
     /// Only the benchmarks whose name contains this.
     #[arg(long)]
     only: Option<String>,
+    /// End with a failure when a target is missed.
+    #[arg(long)]
+    check: bool,
 }
 
 /// How many threads resolve at once.
 const THREADS: [usize; 2] = [1, 2];
 
-fn main() -> anyhow::Result<()> {
-    let Options { quick, json, only } = Options::parse();
+fn main() -> anyhow::Result<ExitCode> {
+    let Options {
+        quick,
+        json,
+        only,
+        check,
+    } = Options::parse();
     let mut report = Report::default();
     let wanted = |name: &str| only.as_deref().is_none_or(|only| name.contains(only));
     let rounds = if quick { 3 } else { 15 };
@@ -57,8 +67,10 @@ fn main() -> anyhow::Result<()> {
         }
     }
     report.print("service-container/arc");
+    let verdicts = judged::judge(targets::TARGETS, &report);
+    judged::print(&verdicts);
     if let Some(file) = json {
-        report.write(&file)?;
+        report.write_with(&file, &verdicts)?;
     }
-    Ok(())
+    Ok(judged::verdict(&verdicts, check))
 }

@@ -2,12 +2,14 @@
 
 mod loads;
 mod peers;
+mod targets;
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use benches::Report;
+use benches::{Report, targets as judged};
 use clap::Parser;
 
 use crate::loads::{Work, cold_start, contended, lease, sequential};
@@ -24,9 +26,12 @@ struct Options {
     /// Only the benchmarks whose name contains this.
     #[arg(long)]
     only: Option<String>,
+    /// End with a failure when a target is missed.
+    #[arg(long)]
+    check: bool,
 }
 
-fn main() -> anyhow::Result<()> {
+fn main() -> anyhow::Result<ExitCode> {
     let options = Options::parse();
     let uri = std::env::var("MONGODB_URL").context("MONGODB_URL names the server to measure on")?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -36,10 +41,12 @@ fn main() -> anyhow::Result<()> {
     let only = options.only.as_deref().unwrap_or("");
     let report = runtime.block_on(measure(&uri, options.quick, only))?;
     report.print(Leases::NAME);
+    let verdicts = judged::judge(targets::TARGETS, &report);
+    judged::print(&verdicts);
     if let Some(file) = options.json {
-        report.write(&file)?;
+        report.write_with(&file, &verdicts)?;
     }
-    Ok(())
+    Ok(judged::verdict(&verdicts, options.check))
 }
 
 async fn measure(uri: &str, quick: bool, only: &str) -> anyhow::Result<Report> {

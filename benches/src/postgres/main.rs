@@ -8,10 +8,11 @@ mod table;
 mod targets;
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use benches::Report;
+use benches::{Report, targets as judged};
 use clap::Parser;
 
 use crate::loads::{Work, cold_start, loaded, sequential};
@@ -29,12 +30,15 @@ struct Options {
     /// Only the benchmarks whose name contains this.
     #[arg(long)]
     only: Option<String>,
+    /// End with a failure when a target is missed.
+    #[arg(long)]
+    check: bool,
     /// Only this subject: for a profiler.
     #[arg(long)]
     subject: Option<String>,
 }
 
-fn main() -> anyhow::Result<()> {
+fn main() -> anyhow::Result<ExitCode> {
     let options = Options::parse();
     let url = std::env::var("POSTGRES_URL")
         .context("POSTGRES_URL is not set; `cargo xtask bench postgres` starts a server")?;
@@ -44,11 +48,12 @@ fn main() -> anyhow::Result<()> {
         .build()?;
     let report = runtime.block_on(measure(&url, &options))?;
     report.print("pool-postgres");
-    targets::print(&report);
+    let verdicts = judged::judge(targets::TARGETS, &report);
+    judged::print(&verdicts);
     if let Some(file) = options.json {
-        report.write(&file)?;
+        report.write_with(&file, &verdicts)?;
     }
-    Ok(())
+    Ok(judged::verdict(&verdicts, options.check))
 }
 
 /// Does one round of `$load` with each subject in turn, so that what disturbs the machine disturbs

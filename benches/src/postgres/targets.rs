@@ -1,74 +1,46 @@
-//! What pool-postgres promises, against what this run has measured.
+//! What pool-postgres promises.
 
-use benches::Report;
+use benches::{Bound, Of, Series, Target};
 
-/// The promised relation to a subject.
-struct Target {
-    benchmark: &'static str,
-    metric: &'static str,
-    to: &'static str,
-    factor: f64,
-    better: Better,
-}
-
-enum Better {
-    Higher,
-    Lower,
-}
-
-const TARGETS: &[Target] = &[
+pub const TARGETS: &[Target] = &[
     Target {
-        benchmark: "postgres/select1-50x10",
-        metric: "ops_per_s",
-        to: "sqlx",
-        factor: 2.0,
-        better: Better::Higher,
+        ours: Series {
+            benchmark: "postgres/select1-50x10",
+            subject: "pool-postgres",
+            metric: "ops_per_s",
+        },
+        bound: Bound::AtLeast,
+        factor: 2.00,
+        of: Of::Subject("sqlx"),
     },
     Target {
-        benchmark: "postgres/select1-50x10",
-        metric: "ops_per_s",
-        to: "sqlx-no-ping",
-        factor: 1.5,
-        better: Better::Higher,
+        ours: Series {
+            benchmark: "postgres/select1-50x10",
+            subject: "pool-postgres",
+            metric: "ops_per_s",
+        },
+        bound: Bound::AtLeast,
+        factor: 1.50,
+        of: Of::Subject("sqlx-no-ping"),
     },
     Target {
-        benchmark: "postgres/select1-50x10",
-        metric: "ops_per_s",
-        to: "pinned",
+        ours: Series {
+            benchmark: "postgres/select1-50x10",
+            subject: "pool-postgres",
+            metric: "ops_per_s",
+        },
+        bound: Bound::AtLeast,
         factor: 0.97,
-        better: Better::Higher,
+        of: Of::Subject("pinned"),
     },
     Target {
-        benchmark: "postgres/select1-sequential",
-        metric: "us_per_op",
-        to: "sqlx",
+        ours: Series {
+            benchmark: "postgres/select1-sequential",
+            subject: "pool-postgres",
+            metric: "us_per_op",
+        },
+        bound: Bound::AtMost,
         factor: 0.55,
-        better: Better::Lower,
+        of: Of::Subject("sqlx"),
     },
 ];
-
-/// Prints a line for each target whose benchmark ran.
-pub fn print(report: &Report) {
-    println!();
-    for target in TARGETS {
-        let Target {
-            benchmark,
-            metric,
-            to,
-            factor,
-            ref better,
-        } = *target;
-        let ours = report.median(benchmark, "pool-postgres", metric);
-        let theirs = report.median(benchmark, to, metric);
-        let (Some(ours), Some(theirs)) = (ours, theirs) else {
-            continue;
-        };
-        let is = ours / theirs;
-        let (sign, met) = match better {
-            Better::Higher => ("≥", is >= factor),
-            Better::Lower => ("≤", is <= factor),
-        };
-        let verdict = if met { "met" } else { "MISSED" };
-        println!("target {benchmark} {metric} {sign} {factor:.2} × {to}: {is:.2}, {verdict}");
-    }
-}
