@@ -52,6 +52,9 @@ pub enum AcquireErrorKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Step {
+    /// For a connection to be closed: what is being closed counts until it is, and nothing else is
+    /// open.
+    Close,
     /// For a connection to be opened.
     Connect,
     /// For the pool to be resumed.
@@ -221,6 +224,7 @@ impl StdError for AcquireError {
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Close => "a connection to be closed, to make room",
             Self::Connect => "a connection to be opened",
             Self::Paused => "the pool to be resumed",
             Self::Return => "a connection to be returned",

@@ -130,6 +130,8 @@ impl<C> State<C> {
             Step::Connect
         } else if self.validating > 0 {
             Step::Validate
+        } else if self.closing > 0 && self.open() == 0 {
+            Step::Close
         } else {
             Step::Return
         }

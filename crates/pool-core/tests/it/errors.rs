@@ -9,18 +9,29 @@ use pool_testkit::{Answer, ScriptedManager, eventually};
 
 use crate::support::{check, denied, end, fill, line_up, ms, pool, scripted, secs, served, take};
 
-/// A caller that runs out of time is told which of the four things it was waiting for.
+/// A caller that runs out of time is told which of the five things it was waiting for.
 #[tokio::test(start_paused = true)]
 async fn a_timeout_names_its_step() {
-    for step in [Step::Connect, Step::Paused, Step::Return, Step::Validate] {
+    for step in [
+        Step::Close,
+        Step::Connect,
+        Step::Paused,
+        Step::Return,
+        Step::Validate,
+    ] {
         let (builder, script) = scripted();
         let pool = builder
             .limits(0, 1)
             .liveness(Liveness::Always)
+            .close_timeout(secs(10))
             .build()
             .unwrap();
         let mut held = Vec::new();
         match step {
+            Step::Close => {
+                script.close().always(Answer::Hangs);
+                take(&pool, 1).await.pop().unwrap().evict();
+            }
             Step::Connect => script.connect().always(Answer::Hangs),
             Step::Paused => pool.pause(secs(60)),
             Step::Return => held = take(&pool, 1).await,
@@ -44,6 +55,7 @@ async fn a_timeout_names_its_step() {
                 "{text}"
             );
         }
+        script.close().works();
         script.connect().works();
         script.validate().works();
         drop(held);
