@@ -5,9 +5,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use pool_chaos::{Leases, Patience, Postgres, Scenario, Stage, Subject, Witness};
+use pool_chaos::{Leases, MAX_IDLE, Patience, Postgres, Scenario, Stage, Subject, Witness};
 
 use crate::{RECOVERS_WITHIN, Rows, SLACK, mongo_stage, postgres_stage};
+
+/// What resident memory may grow by over the last half, in percent.
+const MAX_GROWTH: f64 = 1.0;
 
 /// How the process stands when nobody uses the pools.
 struct Sample {
@@ -69,8 +72,10 @@ pub async fn run(scenarios: &[Scenario], time: Duration, fault: Duration) -> Res
                 code = ExitCode::FAILURE;
             }
         }
-        // What was closed in the background is gone then.
-        tokio::time::sleep(Duration::from_secs(2)).await;
+        pool.rest();
+        leases.rest();
+        // What was closed in the background is gone then, and what the driver kept.
+        tokio::time::sleep(MAX_IDLE + Duration::from_secs(3)).await;
         let sample = Sample::take()?;
         let Sample {
             resident_kib,
@@ -87,15 +92,22 @@ pub async fn run(scenarios: &[Scenario], time: Duration, fault: Duration) -> Res
     leases.close(Duration::from_secs(5)).await;
     let last_half = &samples[samples.len() / 2..];
     if let (Some(first), Some(last)) = (last_half.first(), last_half.last()) {
+        let growth = (slope(last_half) * (last_half.len() - 1) as f64) / first.resident_kib * 100.0;
         println!(
-            "\nlast half, {} rounds: resident memory {:+.2} %, descriptors {} to {}, tasks {} to {}",
+            "\nlast half, {} rounds: resident memory {growth:+.2} %, descriptors {} to {}, tasks {} to {}",
             last_half.len(),
-            (slope(last_half) * (last_half.len() - 1) as f64) / first.resident_kib * 100.0,
             first.descriptors,
             last.descriptors,
             first.tasks,
             last.tasks,
         );
+        let flat = growth <= MAX_GROWTH
+            && first.descriptors == last.descriptors
+            && first.tasks == last.tasks;
+        if !flat {
+            eprintln!("error: memory, descriptors or tasks are not flat over the last half");
+            code = ExitCode::FAILURE;
+        }
     }
     Ok(code)
 }

@@ -21,7 +21,9 @@ mod stage;
 mod subject;
 
 pub use crate::load::{Load, Patience};
-pub use crate::mongo::{Leases, MongoWitness, read as read_document, write as write_document};
+pub use crate::mongo::{
+    Leases, MAX_IDLE, MongoWitness, read as read_document, write as write_document,
+};
 pub use crate::outcome::Outcome;
 pub use crate::postgres::{Postgres, PostgresWitness};
 pub use crate::scenario::{Scenario, run};

@@ -8,12 +8,16 @@ use futures_util::TryStreamExt as _;
 use mongodb::bson::{Document, doc};
 use mongodb::options::{ReadConcern, WriteConcern};
 use mongodb::{Client, Database};
+use pool_core::PoolControl as _;
 use pool_mongo::{LeaseError, MongoLease, MongoPool};
 
 use crate::load::Patience;
 use crate::postgres::{Hangs, failed};
 use crate::scenario::MAX;
 use crate::subject::{Failure, Subject, Witness, value_of};
+
+/// How long the driver keeps a socket that nobody uses.
+pub const MAX_IDLE: Duration = Duration::from_secs(5);
 
 const DATABASE: &str = "chaos";
 const ROWS: &str = "rows";
@@ -36,6 +40,7 @@ impl Leases {
             .database(DATABASE)
             .limits(0, MAX)
             .acquire_timeout(patience.acquire)
+            .idle_timeout(MAX_IDLE)
             .build()
             .await
             .expect("the settings are good");
@@ -73,6 +78,10 @@ impl Subject for Leases {
 
     fn resize(&self, max: u32) -> bool {
         self.pool.set_limits(0, max).is_ok()
+    }
+
+    fn rest(&self) {
+        self.pool.evict_idle();
     }
 
     fn add_hanging_listener(&self) -> bool {

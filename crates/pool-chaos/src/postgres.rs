@@ -73,6 +73,10 @@ impl Subject for Postgres {
         self.pool.set_limits(0, max).is_ok()
     }
 
+    fn rest(&self) {
+        self.pool.evict_idle();
+    }
+
     fn add_hanging_listener(&self) -> bool {
         self.pool.add_listener(Hangs);
         true

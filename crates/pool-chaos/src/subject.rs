@@ -39,6 +39,9 @@ pub trait Subject: Send + Sync + 'static {
         false
     }
 
+    /// Closes what is idle; the least connections of a moment depend on what went before.
+    fn rest(&self) {}
+
     /// Adds a listener that never returns; `false` where there are none.
     fn add_hanging_listener(&self) -> bool {
         false
