@@ -1,22 +1,14 @@
-//! What a pool is told from outside, mangled: nothing panics, hangs or repeats a password.
-//!
-//! Each target goes through its files in `tests/corpus`, where an input that once was answered
-//! wrongly stays, and then through a thousand variations of them. For longer, with other variations
-//! each time: `POOL_FUZZ_SECONDS=600 cargo test --release -p pool-chaos --test inputs`.
+//! Inputs from a corpus, mangled, and what is asked of every answer.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use connection_factory::FactoryConfig;
 use fastrand::Rng;
-use pool_core::DynamicPoolConfig;
-use pool_mongo::MongoConfig;
-use pool_postgres::PostgresConfig;
 
 /// A password in the corpus. It is in no answer as long as it stands where a password stands, and
 /// nowhere else: what has become the name of a key is named.
-const CANARY: &str = "c4n4ry-p4ssw0rd";
+pub(crate) const CANARY: &str = "c4n4ry-p4ssw0rd";
 
 /// Where a password stands, in each of the formats.
 const ITS_PLACES: &[&str] = &[
@@ -26,6 +18,7 @@ const ITS_PLACES: &[&str] = &[
     "uri = \"mongodb://app:c4n4ry-p4ssw0rd@",
     " url: postgres://app:c4n4ry-p4ssw0rd@",
     " uri: \"mongodb://app:c4n4ry-p4ssw0rd@",
+    "authorization: Bearer c4n4ry-p4ssw0rd",
 ];
 
 /// More than any of these has to think.
@@ -74,7 +67,7 @@ const PIECES: &[&str] = &[
     "127.0.0.1",
 ];
 
-struct Fuzz {
+pub(crate) struct Fuzz {
     folder: PathBuf,
     rounds: u32,
     until: Option<Instant>,
@@ -82,7 +75,7 @@ struct Fuzz {
 }
 
 impl Fuzz {
-    fn new(target: &str) -> Self {
+    pub(crate) fn new(target: &str) -> Self {
         let seconds = std::env::var("POOL_FUZZ_SECONDS").ok();
         let seconds: Option<u64> = seconds.map(|text| text.parse().expect("a number of seconds"));
         Self {
@@ -99,7 +92,7 @@ impl Fuzz {
     }
 
     /// Gives each input to `answer`, which says in words what it made of it.
-    fn run(mut self, answer: impl Fn(&str) -> String) {
+    pub(crate) fn run(mut self, answer: impl Fn(&str) -> String) {
         let mut corpus = Vec::new();
         for entry in std::fs::read_dir(&self.folder).expect("the target has a corpus") {
             let file = entry.expect("a file").path();
@@ -177,7 +170,10 @@ fn check(input: &str, answer: impl Fn(&str) -> String) {
     }
 }
 
+/// Whether the canary stands only where a password stands. Parsers of URLs pass over tabs and ends
+/// of lines, so a canary that these divide stands where it stands without them.
 fn is_in_its_place(input: &str) -> bool {
+    let input = &*input.replace(['\t', '\n', '\r'], "");
     let in_place: usize = ITS_PLACES
         .iter()
         .map(|place| input.matches(place).count())
@@ -194,96 +190,9 @@ fn is_in_its_place(input: &str) -> bool {
     input.matches(CANARY).count() == in_place + usize::from(is_a_url)
 }
 
-fn list<T: std::fmt::Display + std::fmt::Debug>(problems: &[T]) -> String {
+pub(crate) fn list<T: std::fmt::Display + std::fmt::Debug>(problems: &[T]) -> String {
     let texts = problems
         .iter()
         .map(|problem| format!("{problem} {problem:?}"));
     texts.collect::<Vec<_>>().join("\n")
-}
-
-#[test]
-fn postgres_urls() {
-    Fuzz::new("postgres-url").run(|input| {
-        let config = PostgresConfig::new(input);
-        let built = config.builder().map(drop);
-        let built = built.map_err(|error| format!("{error} {error:?}")).err();
-        format!(
-            "{} {config:?} {:?} {}",
-            list(&config.problems()),
-            config.server(),
-            built.unwrap_or_default()
-        )
-    });
-}
-
-#[test]
-fn mongodb_uris() {
-    Fuzz::new("mongodb-uri").run(|input| {
-        let config = MongoConfig::new(input);
-        let (problems, servers) = (list(&config.problems()), config.servers());
-        format!("{problems} {config:?} {servers:?}")
-    });
-}
-
-#[test]
-fn dynamic_pool_configurations() {
-    Fuzz::new("dynamic-json").run(|input| {
-        match serde_json::from_str::<DynamicPoolConfig>(input) {
-            Ok(config) => {
-                // What is read and written again is the same. Numbers that no configuration has may
-                // be rounded: JSON's reader is exact to the last place only for shorter ones.
-                if let Err(error) = config.validate() {
-                    return format!("{error} {error:?}");
-                }
-                let text = serde_json::to_string(&config).expect("numbers and a switch");
-                let again: DynamicPoolConfig = serde_json::from_str(&text).expect("its own text");
-                assert_eq!(again, config);
-                text
-            }
-            Err(error) => error.to_string(),
-        }
-    });
-}
-
-#[test]
-fn pool_configurations() {
-    Fuzz::new("pool-json").run(|input| {
-        let mongo = match serde_json::from_str::<MongoConfig>(input) {
-            Ok(config) => format!("{config:?} {}", list(&config.problems())),
-            Err(error) => error.to_string(),
-        };
-        let postgres = match serde_json::from_str::<PostgresConfig>(input) {
-            Ok(config) => format!("{config:?} {}", list(&config.problems())),
-            Err(error) => error.to_string(),
-        };
-        format!("{mongo}\n{postgres}")
-    });
-}
-
-/// A configuration of several services, in the format of a file with that ending.
-fn factory(target: &str, ending: &str) {
-    let file = std::env::temp_dir().join(format!("inputs-{}.{ending}", std::process::id()));
-    Fuzz::new(target).run(|input| {
-        std::fs::write(&file, input).expect("the temporary folder can be written to");
-        match FactoryConfig::sources().file(&file).load() {
-            Ok(config) => format!("{config:?}"),
-            Err(error) => format!("{error} {error:?}"),
-        }
-    });
-    let _ = std::fs::remove_file(&file);
-}
-
-#[test]
-fn factory_configurations_in_toml() {
-    factory("factory-toml", "toml");
-}
-
-#[test]
-fn factory_configurations_in_yaml() {
-    factory("factory-yaml", "yaml");
-}
-
-#[test]
-fn factory_configurations_in_json() {
-    factory("factory-json", "json");
 }

@@ -1,0 +1,109 @@
+//! The listener, sent what is almost HTTP, over real sockets.
+
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::time::Duration;
+
+use pool_core::Pool;
+use pool_telemetry::{Listener, Registry};
+use pool_testkit::{Answer, ScriptedManager};
+
+use crate::fuzz::{CANARY, Fuzz};
+
+/// More than any answer is long.
+const MOST: u64 = 1 << 20;
+
+/// With the canary in it: no answer repeats the token, whatever it was asked.
+fn token() -> String {
+    format!("{CANARY}-token")
+}
+
+#[test]
+fn the_http_api() {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
+    let (manager, script) = ScriptedManager::new();
+    // A bearer of the token may ask for a million connections; this is not about those.
+    script.connect().always(Answer::Hangs);
+    let (pool, listener) = runtime.block_on(async {
+        let pool = Pool::builder(manager)
+            .name("shop/orders")
+            .limits(0, 4)
+            .build()
+            .unwrap();
+        let registry = Registry::new();
+        registry.register(pool.clone()).unwrap();
+        let listener = Listener::builder(registry)
+            .address("127.0.0.1:0")
+            .token(token())
+            .start()
+            .await
+            .unwrap();
+        (pool, listener)
+    });
+    let address = listener.address();
+    Fuzz::new("http").run(|input| {
+        let before = pool.limits();
+        let answer = send(address, input);
+        assert!(
+            answer.is_empty() || answer.starts_with("HTTP/1."),
+            "{answer}"
+        );
+        // What went wrong inside is nothing that somebody outside can bring about.
+        assert!(!answer.contains("HTTP/1.1 5"), "{answer}");
+        if !input.contains(CANARY) {
+            assert_eq!(pool.limits(), before);
+        }
+        answer
+    });
+    let listed = send(
+        address,
+        "GET /api/pools HTTP/1.1\nhost: a\nconnection: close\n\n",
+    );
+    assert!(listed.starts_with("HTTP/1.1 200"), "{listed}");
+    assert!(listed.contains("shop/orders"), "{listed}");
+    // Hand-written requests reach what they are meant for.
+    let resize = "POST /api/pools/shop%2Forders/resize HTTP/1.1\nhost: a\nconnection: close\n";
+    let body = "content-type: application/json\ncontent-length: 17\n\n{\"min\":0,\"max\":7}";
+    let refused = send(address, &format!("{resize}{body}"));
+    assert!(refused.starts_with("HTTP/1.1 401"), "{refused}");
+    let bearer = format!("authorization: Bearer {}\n", token());
+    let resized = send(address, &format!("{resize}{bearer}{body}"));
+    assert!(resized.starts_with("HTTP/1.1 200"), "{resized}");
+    assert_eq!(pool.limits().max(), 7);
+    runtime.block_on(listener.stop());
+}
+
+/// Sends the lines as HTTP ends them, and reads all that comes back.
+fn send(address: SocketAddr, request: &str) -> String {
+    let mut stream = connect(address);
+    let patience = Some(Duration::from_secs(5));
+    stream.set_read_timeout(patience).unwrap();
+    stream.set_write_timeout(patience).unwrap();
+    // The listener may end a bad request before it has read all of it.
+    let _ = stream.write_all(request.replace('\n', "\r\n").as_bytes());
+    let _ = stream.shutdown(Shutdown::Write);
+    let mut answer = Vec::new();
+    match stream.take(MOST).read_to_end(&mut answer) {
+        Err(error) if error.kind() == ErrorKind::WouldBlock => panic!("no end of the answer"),
+        // Reset, after a bad request.
+        Ok(_) | Err(_) => String::from_utf8_lossy(&answer).into_owned(),
+    }
+}
+
+/// Millions of connections in a row leave no port now and then.
+fn connect(address: SocketAddr) -> TcpStream {
+    for _ in 0..200 {
+        match TcpStream::connect(address) {
+            Ok(stream) => return stream,
+            Err(error) if error.kind() == ErrorKind::AddrNotAvailable => {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+    panic!("no port is left")
+}
