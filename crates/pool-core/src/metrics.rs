@@ -150,7 +150,7 @@ pub struct PoolCounters {
     pub detached: u64,
     /// Moves when a caller's time is over.
     pub timeouts: u64,
-    /// Moves when a waiting caller is dropped.
+    /// Moves when a waiting caller is dropped before it was told anything.
     pub cancelled: u64,
     /// Moves when the queue is full.
     pub rejected: u64,

@@ -97,12 +97,13 @@ impl<M: ConnectionManager> Shared<M> {
             && fx.deliveries.is_empty()
             && fx.forgotten.is_empty()
             && !fx.kick
-            && !fx.changed;
+            && !fx.changed
+            && !fx.wanting;
         if only_delivery {
             if let Some(delivery) = fx.delivery
                 && let Some(waker) = self.deliver(delivery)
             {
-                waker.wake();
+                self.wake(waker);
             }
         } else {
             self.carry_out_all(fx);
@@ -124,18 +125,26 @@ impl<M: ConnectionManager> Shared<M> {
         }
         if fx.changed {
             self.changed.notify_waiters();
-            if let Some(watcher) = self.watcher.get() {
-                watcher.notify_one();
-            }
+        }
+        if (fx.changed || fx.wanting)
+            && let Some(watcher) = self.watcher.get()
+        {
+            watcher.notify_one();
         }
         let deliveries = fx.delivery.into_iter().chain(fx.deliveries);
         // All are handed over before anybody is woken.
         let wakers: Vec<_> = deliveries.filter_map(|each| self.deliver(each)).collect();
         for waker in wakers {
-            // One that panics must not cost the others their turn.
-            if std::panic::catch_unwind(AssertUnwindSafe(|| waker.wake())).is_err() {
-                tracing::error!(pool = &*self.settings.name, "a caller's waker panicked");
-            }
+            self.wake(waker);
+        }
+    }
+
+    /// Wakes a caller. Wakers are foreign code: one that panics must neither cost the others their
+    /// turn nor unwind out of the drop of a guard.
+    #[inline]
+    fn wake(&self, waker: Waker) {
+        if std::panic::catch_unwind(AssertUnwindSafe(|| waker.wake())).is_err() {
+            tracing::error!(pool = &*self.settings.name, "a caller's waker panicked");
         }
     }
 
@@ -184,7 +193,7 @@ impl<M: ConnectionManager> Shared<M> {
             PutBack::Idle => self.set_crowded(false),
             PutBack::Handed(delivery) => {
                 if let Some(waker) = self.deliver(delivery) {
-                    waker.wake();
+                    self.wake(waker);
                 }
             }
             PutBack::NotYet(slot) => self.step(|state, now, fx| state.put_back(slot, now, fx)),

@@ -156,13 +156,17 @@ impl<C> State<C> {
         now: Nanos,
         fx: &mut Effects<C>,
     ) -> Withdrawn<C> {
-        self.tally.cancelled += 1;
         match self.waiters.remove(waiter.number, &waiter.mailbox) {
-            Removed::Left(waker) => Withdrawn::Place(waker),
+            Removed::Left(waker) => {
+                self.tally.cancelled += 1;
+                Withdrawn::Place(waker)
+            }
             Removed::Settled(Ok(slot)) => {
+                self.tally.cancelled += 1;
                 self.untake(slot, now, fx);
                 Withdrawn::PassedOn
             }
+            // It counts as what it was told, though it did not live to hear it.
             Removed::Settled(Err(refusal)) => Withdrawn::Outcome(Err(refusal)),
         }
     }

@@ -28,6 +28,10 @@ pub(crate) struct Effects<C> {
     pub(crate) kick: bool,
     /// Whether someone who waits for the pool's size or state to change should look.
     pub(crate) changed: bool,
+    /// Whether whoever allows the pool a part of its maximum should look: callers want more. Nothing
+    /// has changed for those who wait for that, and a warm-up that was woken by its own wish would
+    /// wish again.
+    pub(crate) wanting: bool,
 }
 
 /// A task of the pool.
@@ -168,6 +172,7 @@ impl<C> Effects<C> {
             forgotten: Vec::new(),
             kick: false,
             changed: false,
+            wanting: false,
         }
     }
 

@@ -196,7 +196,7 @@ impl<C> State<C> {
         let room = self.ceiling.saturating_sub(self.total);
         if room == 0 {
             // Whoever has set the allowance may have more to give.
-            fx.changed |= demand > 0 && self.allowance < self.limits.max();
+            fx.wanting |= demand > 0 && self.allowance < self.limits.max();
             return;
         }
         if self.backoff.waits(now) {

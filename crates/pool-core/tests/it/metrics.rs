@@ -257,3 +257,23 @@ async fn each_way_out_of_the_pool_has_its_own_counter() {
     assert_eq!(closed.refused, 0);
     end(pool, &script).await;
 }
+
+/// A caller that was told that its time is over, and is dropped before it looks, counts once.
+#[tokio::test(start_paused = true)]
+async fn a_caller_that_does_not_live_to_hear_of_its_timeout_counts_once() {
+    let (builder, script) = scripted();
+    let pool = builder
+        .limits(0, 1)
+        .acquire_timeout(ms(100))
+        .build()
+        .unwrap();
+    let held = take(&pool, 1).await;
+    let mut caller = Box::pin(pool.acquire());
+    assert!(futures_util::poll!(caller.as_mut()).is_pending());
+    tokio::time::sleep(ms(200)).await;
+    drop(caller);
+    let counters = pool.pool_metrics().counters;
+    assert_eq!((counters.timeouts, counters.cancelled), (1, 0));
+    drop(held);
+    end(pool, &script).await;
+}

@@ -264,3 +264,32 @@ async fn a_pool_whose_server_has_no_room_for_its_minimum_is_not_ready() {
     script.connect().works();
     end(pool, &script).await;
 }
+
+/// A pool that is kept smaller from outside tells whoever keeps it so that it wants more. That must
+/// not wake the warm-up that has just asked: it would ask again without end, on a runtime of one
+/// thread before anything else runs.
+#[test]
+fn a_warm_up_of_a_pool_that_wants_more_leaves_others_their_turn() {
+    let (done, ended) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let (builder, script) = scripted();
+            script.connect().always(Answer::Hangs);
+            let pool = builder
+                .limits(3, 10)
+                .allowance(3)
+                .acquire_timeout(ms(200))
+                .build()
+                .unwrap();
+            let _callers = line_up(&pool, 5).await;
+            let error = pool.warmup_pool().await.unwrap_err();
+            done.send(error.to_string()).unwrap();
+        });
+    });
+    let error = ended.recv_timeout(secs(20));
+    assert!(error.is_ok(), "the warm-up never ended");
+}
