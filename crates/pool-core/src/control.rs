@@ -63,7 +63,9 @@ pub trait PoolControl: DynamicSizing + fmt::Debug + Send + Sync + 'static {
             max_size: max,
             ..config
         };
-        self.set_dynamic_pool_config(config).map_err(shared)
+        self.set_dynamic_pool_config(config).map_err(shared)?;
+        // A policy that only advises leaves the limits alone; an operator means them all the same.
+        self.set_limits(min, max)
     }
 
     /// Puts new limits in force, whatever the configuration of dynamic sizing says.

@@ -243,9 +243,10 @@ impl<M: ConnectionManager> Shared<M> {
             if let Some(limits) = terms.limits() {
                 state.set_limits(limits, now, fx);
             }
+            // What a policy has allowed ends with it: a frozen pool serves demand up to its maximum.
+            state.allow(None, now, fx);
             let frozen = terms.mode == SizingMode::Freeze && state.target.is_some();
             if !(frozen && terms.enabled) {
-                state.allow(None, now, fx);
                 let (min, max) = (state.limits.min(), state.limits.max());
                 let target = terms.enabled.then(|| state.staying().clamp(min, max));
                 state.set_target(target, now, fx);

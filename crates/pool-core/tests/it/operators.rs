@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use pool_core::sizing::SizingMode;
 use pool_core::{ConnectFault, DynamicPoolConfig, DynamicSizing as _, PoolControl, PoolState};
 use pool_testkit::{Answer, settle};
 
@@ -167,6 +168,15 @@ async fn any_pool_can_be_operated_through_one_trait() {
     );
     assert_eq!((pool.limits().min(), pool.limits().max()), (3, 5));
     assert_eq!(any.resize(9, 3).unwrap_err().to_string(), refused);
+
+    // Where the policy only advises, the operator's word still counts.
+    pool.set_sizing_mode(SizingMode::Advise);
+    any.resize(2, 7).unwrap();
+    assert_eq!((pool.limits().min(), pool.limits().max()), (2, 7));
+    let sizes = pool.dynamic_pool_config().unwrap();
+    assert_eq!((sizes.min_size, sizes.max_size), (2, 7));
+    any.resize(3, 5).unwrap();
+    pool.set_sizing_mode(SizingMode::Apply);
 
     settle().await;
     assert_eq!(any.evict_idle(), 3);

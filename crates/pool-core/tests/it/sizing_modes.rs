@@ -199,6 +199,23 @@ async fn a_frozen_pool_keeps_its_target_and_serves_demand() {
     end(pool, &script).await;
 }
 
+/// What a policy had allowed a moment before does not outlast its power to decide.
+#[tokio::test(start_paused = true)]
+async fn a_frozen_pool_serves_demand_up_to_its_maximum() {
+    let (pool, script) = pool(0, 10);
+    let told = Told::default();
+    told.allows(3);
+    pool.set_sizing_policy(told.clone());
+    tokio::time::sleep(ms(600)).await;
+    assert_eq!(pool.explain().ceiling, 3);
+    pool.set_sizing_mode(SizingMode::Freeze);
+    assert_eq!(pool.explain().ceiling, 10);
+    drop(take(&pool, 10).await);
+    tokio::time::sleep(secs(5)).await;
+    assert_eq!(pool.explain().ceiling, 10, "nor does it decide again");
+    end(pool, &script).await;
+}
+
 /// A ceiling holds demand as well, and what is in use above it ends when it comes back.
 #[tokio::test(start_paused = true)]
 async fn a_ceiling_holds_bursts_and_interrupts_nobody() {
