@@ -35,7 +35,10 @@
 //!
 //! Passwords that change come from [a provider](PostgresPoolBuilder::credentials) that is asked
 //! before each connect; [`PostgresPool::set_connect_options`] moves a running pool elsewhere.
-//! TLS needs the feature `tls-rustls-ring` and `sslmode=verify-full` in the URL.
+//! TLS needs the feature `tls-rustls-ring`. A server that is neither on loopback nor behind a socket
+//! is verified as by `sslmode=verify-full`, unless the URL or `PGSSLMODE` says otherwise; where sqlx
+//! and libpq would `prefer` TLS, which takes any certificate or none. Without the feature such a URL
+//! has to say `sslmode=disable`. Options that you build yourself are taken as they are.
 //!
 //! # Query
 //!

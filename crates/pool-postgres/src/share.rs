@@ -132,6 +132,8 @@ impl Inner {
             let shared = shared.min(config.max_size - 1);
             self.size(config, shared).expect(ROOM);
         }
+        // As may an advising configuration that has come into force since.
+        let shared = shared.min(limits.max() - 1);
         self.limit(limits, shared).expect(ROOM);
     }
 
@@ -323,5 +325,39 @@ impl PostgresPool {
             lent: Some(lent),
             runtime,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use pool_core::{DynamicPoolConfig, DynamicSizing as _};
+    use pool_core::sizing::SizingMode;
+
+    use crate::PostgresPool;
+
+    /// More is lent than a configuration allows that only advised when it was lent.
+    #[tokio::test]
+    async fn a_part_comes_back_to_a_pool_that_has_become_smaller_than_what_it_lent() {
+        // Nobody listens: nothing here asks the server.
+        let pool = PostgresPool::builder("postgres://u@127.0.0.1:1/d")
+            .unwrap()
+            .limits(0, 20)
+            .build()
+            .unwrap();
+        pool.set_sizing_mode(SizingMode::Advise);
+        pool.set_dynamic_pool_config(DynamicPoolConfig {
+            enabled: true,
+            min_size: 1,
+            max_size: 4,
+            ..DynamicPoolConfig::default()
+        })
+        .unwrap();
+        let first = pool.sqlx_pool(5).await.unwrap();
+        let second = pool.sqlx_pool(5).await.unwrap();
+        pool.set_sizing_mode(SizingMode::Apply);
+        first.close().await;
+        assert_eq!(pool.limits().max(), 4);
+        second.close().await;
+        assert_eq!(pool.limits().max(), 4);
     }
 }

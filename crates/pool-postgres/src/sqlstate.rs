@@ -54,14 +54,15 @@ pub(crate) fn judge(error: &Error) -> Verdict {
 /// Says what a failed attempt to connect means for the next one.
 ///
 /// Permanent: a wrong password or user (class 28), no such database (`3D000`), no right to it
-/// (`42501`) or any other fault in a start-up statement (classes 22 and 42), a start-up parameter
-/// that a pooler refuses (`08P01`), TLS and configuration. Saturated: `53300`. All else passes: refused, unresolved, reset, timed out,
-/// starting up (`57P03`).
+/// (`42501`) or any other fault in a start-up statement (classes 22 and 42), what a pooler refuses
+/// for good, TLS and configuration. Saturated: `53300`, and a pooler that has no room. All else
+/// passes: refused, unresolved, reset, timed out, starting up (`57P03`), a pooler that cannot reach
+/// its server.
 pub(crate) fn classify(error: &Error) -> ConnectFault {
     match error {
         Error::Database(error) => match error.code().as_deref() {
             Some(TOO_MANY_CONNECTIONS) => ConnectFault::Saturated,
-            Some(PROTOCOL_VIOLATION) => ConnectFault::Permanent,
+            Some(PROTOCOL_VIOLATION) => what_a_pooler_means(error.message()),
             Some(code) if FAULTS_OF_OURS.iter().any(|class| code.starts_with(class)) => {
                 ConnectFault::Permanent
             }
@@ -71,6 +72,30 @@ pub(crate) fn classify(error: &Error) -> ConnectFault {
         // rustls hands a certificate that it does not trust over as invalid data.
         Error::Io(error) if error.kind() == ErrorKind::InvalidData => ConnectFault::Permanent,
         _ => ConnectFault::Transient,
+    }
+}
+
+/// PgBouncer has one code, `08P01`, for all that it refuses on its own; the text tells which.
+///
+/// Source: `disconnect_client` in PgBouncer's `client.c` and `objects.c`, 1.18 to 1.24.
+fn what_a_pooler_means(message: &str) -> ConnectFault {
+    const FOR_GOOD: [&str; 7] = [
+        "unsupported startup parameter",
+        "authentication failed",
+        "no such database",
+        "no such user",
+        "not allowed",
+        "SSL required",
+        "protocol",
+    ];
+    const NO_ROOM: [&str; 2] = ["no more connections allowed", "connections exceeded"];
+    let says = |texts: &[&str]| texts.iter().any(|text| message.contains(text));
+    if says(&NO_ROOM) {
+        ConnectFault::Saturated
+    } else if says(&FOR_GOOD) {
+        ConnectFault::Permanent
+    } else {
+        ConnectFault::Transient
     }
 }
 
@@ -106,4 +131,29 @@ pub(crate) fn is_failed_transaction(error: &Error) -> bool {
 pub(crate) fn is_worth_another_run(error: &Error) -> bool {
     let error = error.as_database_error();
     error.is_some_and(|error| matches!(error.code().as_deref(), Some("40001" | "40P01")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(message: &str, wanted: ConnectFault) {
+        assert_eq!(what_a_pooler_means(message), wanted, "{message}");
+    }
+
+    #[test]
+    fn a_pooler_is_understood_by_its_text() {
+        use ConnectFault::{Permanent, Saturated, Transient};
+        check("unsupported startup parameter: x", Permanent);
+        check("password authentication failed", Permanent);
+        check("no such database: market", Permanent);
+        check("no such user: app", Permanent);
+        check("no more connections allowed (max_client_conn)", Saturated);
+        check("database \"d\" client connections exceeded", Saturated);
+        check("server login has been failing, try again later", Transient);
+        check("server conn crashed?", Transient);
+        check("query_wait_timeout", Transient);
+        check("pgbouncer cannot connect to server", Transient);
+    }
 }

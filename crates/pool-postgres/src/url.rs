@@ -1,8 +1,9 @@
 //! Reading a connection URL without ever repeating what is secret in it.
 
+use std::net::IpAddr;
 use std::str::FromStr;
 
-use sqlx::postgres::PgConnectOptions;
+use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use sqlx_core::Url;
 
 use crate::target::{Target, TargetSessionAttrs};
@@ -154,11 +155,37 @@ fn parse_one(url: &str) -> Result<(PgConnectOptions, TargetSessionAttrs), UrlPro
         parsed.query_pairs_mut().clear().extend_pairs(kept);
     }
     match PgConnectOptions::from_str(parsed.as_str()) {
-        Ok(options) => Ok((options, attrs)),
+        Ok(options) => Ok((verified(options, &parsed), attrs)),
         Err(error) => Err(UrlProblem::Parameter {
             what: cause(&error),
         }),
     }
+}
+
+/// Verifies the server in full where nobody says otherwise and the way there leaves this machine.
+///
+/// What sqlx and libpq do without `sslmode`, `prefer`, takes any certificate, and plain text from
+/// whoever answers that it has no TLS.
+fn verified(options: PgConnectOptions, parsed: &Url) -> PgConnectOptions {
+    let in_url = parsed
+        .query_pairs()
+        .any(|(name, _)| matches!(&*name, "sslmode" | "ssl-mode"));
+    let said = in_url || std::env::var_os("PGSSLMODE").is_some();
+    if said || is_local(&options) {
+        options
+    } else {
+        options.ssl_mode(PgSslMode::VerifyFull)
+    }
+}
+
+/// Whether a connection stays on this machine: over a socket, or loopback.
+fn is_local(options: &PgConnectOptions) -> bool {
+    let host = options.get_host();
+    let address: Option<IpAddr> = host.trim_matches(['[', ']']).parse().ok();
+    options.get_socket().is_some()
+        || host.starts_with('/')
+        || host.eq_ignore_ascii_case("localhost")
+        || address.is_some_and(|address| address.is_loopback())
 }
 
 /// The URL without its password, of several hosts one for each; as it is, if it cannot be read.
@@ -263,6 +290,37 @@ mod tests {
         assert_eq!(target.hosts[0].get_username(), "alice");
         let target = parse("postgres://alice@h?options[search_path]=app").unwrap();
         assert!(target.address().ends_with(":5432/alice"));
+    }
+
+    #[track_caller]
+    fn check_verified(url: &str, wanted: &[&str]) {
+        let target = parse(url).unwrap();
+        let modes = target.hosts.iter().map(PgConnectOptions::get_ssl_mode);
+        let modes: Vec<_> = modes.map(|mode| format!("{mode:?}")).collect();
+        assert_eq!(modes, wanted, "{url}");
+    }
+
+    #[test]
+    fn a_server_elsewhere_is_verified_unless_the_url_says_otherwise() {
+        check_verified("postgres://u@db.example/d", &["VerifyFull"]);
+        check_verified("postgres://u@10.0.0.7/d", &["VerifyFull"]);
+        check_verified(
+            "postgres://u@localhost,[::1],127.0.0.9,h/d",
+            &["Prefer", "Prefer", "Prefer", "VerifyFull"],
+        );
+        check_verified("postgres:///d?host=/run/postgresql&user=u", &["Prefer"]);
+        check_verified("postgres://u@h/d?host=127.0.0.1", &["Prefer"]);
+        check_verified("postgres://u@127.0.0.1/d?host=db.example", &["VerifyFull"]);
+        for (said, mode) in [
+            ("disable", "Disable"),
+            ("allow", "Allow"),
+            ("prefer", "Prefer"),
+            ("require", "Require"),
+            ("verify-ca", "VerifyCa"),
+        ] {
+            check_verified(&format!("postgres://u@h/d?sslmode={said}"), &[mode]);
+            check_verified(&format!("postgres://u@h/d?ssl-mode={said}"), &[mode]);
+        }
     }
 
     #[test]
