@@ -330,8 +330,8 @@ impl PostgresPool {
 
 #[cfg(test)]
 mod tests {
-    use pool_core::{DynamicPoolConfig, DynamicSizing as _};
     use pool_core::sizing::SizingMode;
+    use pool_core::{DynamicPoolConfig, DynamicSizing as _};
 
     use crate::PostgresPool;
 

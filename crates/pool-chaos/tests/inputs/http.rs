@@ -10,8 +10,11 @@ use pool_testkit::{Answer, ScriptedManager};
 
 use crate::fuzz::{CANARY, Fuzz};
 
-/// More than any answer is long.
-const MOST: u64 = 1 << 20;
+/// More than any answer is long, several in a row included.
+const MOST: u64 = 4 << 20;
+
+/// More than any one answer is long: the page, its script, the metrics.
+const LONGEST: usize = 1 << 19;
 
 /// With the canary in it: no answer repeats the token, whatever it was asked.
 fn token() -> String {
@@ -45,7 +48,8 @@ fn the_http_api() {
         (pool, listener)
     });
     let address = listener.address();
-    Fuzz::new("http").run(|input| {
+    let fuzz = Fuzz::new("http").with_answers_of(LONGEST);
+    fuzz.run(|input| {
         let before = pool.limits();
         let answer = send(address, input);
         assert!(
