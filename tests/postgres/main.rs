@@ -3,6 +3,7 @@
 mod bad_input;
 mod basics;
 mod bb8_manager;
+mod busy_runtime;
 mod cancellation;
 mod chaos;
 mod cluster;

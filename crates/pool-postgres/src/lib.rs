@@ -205,6 +205,7 @@ mod error;
 mod executor;
 mod flavor;
 mod guard;
+mod login;
 mod manager;
 mod options;
 mod pool;

@@ -10,13 +10,14 @@ use parking_lot::RwLock;
 use pool_core::{ConnectFault, ConnectionManager, ReleaseCheck, SharedError};
 use secrecy::ExposeSecret as _;
 use sqlx::postgres::PgConnectOptions;
-use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
+use sqlx::{Connection as _, PgConnection};
 
 use crate::cancel::Canceller;
 use crate::copy::Copying;
 use crate::credentials::Credentials;
 use crate::error::{ConnectCause, ConnectStep, PostgresConnectError};
 use crate::flavor::keeps_statements;
+use crate::login::login;
 use crate::sentinel::Sentinel;
 use crate::target::Target;
 use crate::{PgFlavor, TargetSessionAttrs, clean, sqlstate, url};
@@ -275,7 +276,7 @@ impl PostgresManager {
         *step = ConnectStep::Credentials;
         let options = self.with_credentials(place).await?;
         *step = ConnectStep::Open;
-        let mut connection = options.connect().await?;
+        let mut connection = login(&options).await?;
         if let Some(is) = wanted.check(&mut connection).await? {
             let _ = connection.close().await;
             return Err(ConnectCause::Session { is, wanted });
@@ -315,7 +316,7 @@ impl PostgresManager {
             "{} {purpose}",
             options.get_application_name().unwrap_or_default()
         );
-        options.application_name(&name).connect().await
+        login(&options.application_name(&name)).await
     }
 
     /// Opens a connection to other hosts than those in force.
