@@ -20,6 +20,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "pool-core",
             "pool-mongo",
             "pool-postgres",
+            "pool-telemetry",
             "pool-testkit",
             "test-servers",
         ],
