@@ -231,12 +231,12 @@ impl PostgresConfig {
             && self.statement_cache_capacity == other.statement_cache_capacity
     }
 
-    /// The server that the URL leads to, as `host:port`, or the folder of its socket in place of
-    /// the host; several as `host:port,host:port`. `None` for a URL that cannot be used.
+    /// The servers that the URL leads to, each as `host:port`, or the folder of its socket in place
+    /// of the host. None for a URL that cannot be used.
     #[must_use]
-    pub fn server(&self) -> Option<String> {
-        let target = url::parse(self.url.expose_secret()).ok()?;
-        Some(target.servers())
+    pub fn servers(&self) -> Vec<String> {
+        let target = url::parse(self.url.expose_secret());
+        target.map_or_else(|_| Vec::new(), |target| target.each_server())
     }
 
     /// Where and as whom to connect: what the connections of a pool with this configuration are

@@ -141,8 +141,12 @@ impl Target {
 
     /// `host:port`, or several as `host:port,host:port`.
     pub(crate) fn servers(&self) -> String {
-        let servers: Vec<_> = self.hosts.iter().map(url::server).collect();
-        servers.join(",")
+        self.each_server().join(",")
+    }
+
+    /// Each as `host:port`.
+    pub(crate) fn each_server(&self) -> Vec<String> {
+        self.hosts.iter().map(url::server).collect()
     }
 }
 

@@ -67,7 +67,7 @@ fn sharers(services: &mut BTreeMap<String, ServiceConfig>) -> Vec<Sharer<'_>> {
             sharers.push(Sharer {
                 service,
                 database: Database::Postgresql,
-                addresses: pool.server().into_iter().collect(),
+                addresses: pool.servers(),
                 min: pool.dynamic.map_or_else(
                     || pool.min_connections.unwrap_or(0),
                     |sizing| sizing.min_size,

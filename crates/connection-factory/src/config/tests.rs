@@ -379,6 +379,7 @@ fn a_budget_is_shared_by_the_pools_that_lead_to_its_server() {
          [budgets.documents]\nserver = 'db.example:27017'\nmax_connections = 5\n\
          [services.a.postgres]\nurl = 'postgres://u@db.example/a'\n\
          [services.b.postgres]\nurl = 'postgres://u@db.example:5433/b'\n\
+         [services.c.postgres]\nurl = 'postgres://u@standby.example,db.example/c'\n\
          [services.b.mongodb]\nuri = 'mongodb://other,db.example/b'",
     )
     .variables("POOLS_", [("POOLS_BUDGETS__MAIN__MAX_CONNECTIONS", "12")])
@@ -388,6 +389,8 @@ fn a_budget_is_shared_by_the_pools_that_lead_to_its_server() {
     let postgres = |name: &str| config.services[name].postgres.as_ref().unwrap();
     assert_eq!(postgres("a").budget.as_deref(), Some("main"));
     assert_eq!(postgres("b").budget, None);
+    // One of its hosts is that server.
+    assert_eq!(postgres("c").budget.as_deref(), Some("main"));
     let mongodb = config.services["b"].mongodb.as_ref().unwrap();
     assert_eq!(mongodb.budget.as_deref(), Some("documents"));
 }

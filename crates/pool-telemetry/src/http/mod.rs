@@ -13,6 +13,7 @@ mod view;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::net::TcpListener;
@@ -25,6 +26,9 @@ use crate::Registry;
 
 /// The port of OpenTelemetry's Prometheus exporters.
 const DEFAULT_ADDRESS: &str = "127.0.0.1:9464";
+
+/// How long requests under way hold up the end of a listener.
+const GRACE: Duration = Duration::from_secs(5);
 
 /// Serves metrics, the live page and operations over HTTP, until it is stopped or dropped.
 ///
@@ -67,14 +71,18 @@ impl Listener {
         self.address
     }
 
-    /// Ends it: streams are closed, requests under way are answered.
+    /// Ends it: streams are closed, requests under way are answered, for at most 5 s. A client that
+    /// has sent half a request by then is not waited for.
     ///
     /// # Cancel safety
     ///
     /// Cancel safe: it ends all the same.
     pub async fn stop(mut self) {
         self.stop.cancel();
-        if let Some(serving) = self.serving.take() {
+        if let Some(mut serving) = self.serving.take()
+            && tokio::time::timeout(GRACE, &mut serving).await.is_err()
+        {
+            serving.abort();
             // It cannot fail; were it to panic, it would have ended as well.
             drop(serving.await);
         }

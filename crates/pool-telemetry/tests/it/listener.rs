@@ -195,6 +195,21 @@ async fn the_page_is_whole_and_loads_nothing_from_elsewhere() {
     }
 }
 
+/// One client that has said half of what it wants must not hold up the end of a service.
+#[tokio::test]
+async fn half_a_request_does_not_hold_up_the_end() {
+    use std::io::Write as _;
+
+    let stage = stage().await;
+    let mut client = std::net::TcpStream::connect(stage.listener.address()).unwrap();
+    client.write_all(b"GET /metrics HT").unwrap();
+    // It has been read: another request is answered after it.
+    assert_eq!(stage.get("/api/pools").await.status, 200);
+    let patience = std::time::Duration::from_secs(30);
+    let stopped = tokio::time::timeout(patience, stage.listener.stop()).await;
+    assert!(stopped.is_ok(), "it still waits for the other half");
+}
+
 #[tokio::test]
 async fn a_listener_says_why_it_cannot_start() {
     let stage = stage().await;
