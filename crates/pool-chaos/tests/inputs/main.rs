@@ -23,7 +23,7 @@ fn postgres_urls() {
         format!(
             "{} {config:?} {:?} {}",
             list(&config.problems()),
-            config.server(),
+            config.servers(),
             built.unwrap_or_default()
         )
     });
