@@ -38,7 +38,7 @@ impl Canceller {
         backend: i32,
         place: &Arc<PgConnectOptions>,
     ) -> Result<(), Error> {
-        let _request = Request::new(&self.requests);
+        let _request = Request::new(self);
         let mut side = self.side.lock().await;
         // Out of its place while it is used: dropped in the middle, it is not used again.
         let mut connection = match side.take() {
@@ -63,18 +63,23 @@ impl Canceller {
     }
 }
 
-/// Counts a request while it lasts, so that the last one closes the connection.
-struct Request<'a>(&'a AtomicU32);
+/// Counts a request while it lasts, so that the last one closes the connection: also one that gives
+/// up while it waits for what another has left to it.
+struct Request<'a>(&'a Canceller);
 
 impl<'a> Request<'a> {
-    fn new(requests: &'a AtomicU32) -> Self {
-        requests.fetch_add(1, Ordering::Relaxed);
-        Self(requests)
+    fn new(canceller: &'a Canceller) -> Self {
+        canceller.requests.fetch_add(1, Ordering::AcqRel);
+        Self(canceller)
     }
 }
 
 impl Drop for Request<'_> {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        let last = self.0.requests.fetch_sub(1, Ordering::AcqRel) == 1;
+        // Whoever has the lock now came later, and is not the last one either.
+        if last && let Ok(mut side) = self.0.side.try_lock() {
+            *side = None;
+        }
     }
 }
