@@ -6,24 +6,30 @@ use std::time::Duration;
 use pool_chaos::{Patience, Place, Postgres, PostgresWitness, Scenario, Stage, run};
 use test_servers::{Environment, PostgresOptions};
 
-/// What a machine that is busy with other tests may add.
-const NOISE: Duration = Duration::from_secs(2);
+use crate::own_server::blocking;
 
-const FAULT: Duration = Duration::from_millis(800);
+/// What a machine that is busy with other tests may add.
+const NOISE: Duration = Duration::from_secs(1);
+
+/// Longer than callers wait for a connection and for an operation.
+const FAULT: Duration = Duration::from_millis(2_500);
+
+/// What is acknowledged is to outlive the server's process.
+fn options() -> PostgresOptions {
+    PostgresOptions::default().setting("synchronous_commit", "on")
+}
+
+fn environment() -> Environment {
+    let environment = Environment::from_env().expect("a valid environment");
+    environment.without_given_servers()
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_that_befalls_the_server_costs_a_write_a_connection_or_a_callers_time() {
     if integration_tests::postgres_url().is_none() {
         return;
     }
-    let started = tokio::task::spawn_blocking(|| {
-        let environment = Environment::from_env().expect("a valid environment");
-        // What is acknowledged is to outlive the server's process.
-        PostgresOptions::default()
-            .setting("synchronous_commit", "on")
-            .start(&environment.without_given_servers())
-    });
-    let server = started.await.unwrap().expect("a server can be started");
+    let server = blocking(|| options().start(&environment()).unwrap()).await;
     if server.pid().is_none() {
         eprintln!("SKIPPED: this server is no process that a test could kill");
         return;
@@ -34,7 +40,7 @@ async fn nothing_that_befalls_the_server_costs_a_write_a_connection_or_a_callers
     let url = stage.witness.subject_url(stage.proxy.address());
     let pool = Arc::new(Postgres::new(&url, patience));
     for (number, &scenario) in (1_i64..).zip(Scenario::ALL) {
-        // Needs several servers.
+        // Needs two servers, see below.
         if scenario == Scenario::Failover {
             continue;
         }
@@ -47,4 +53,25 @@ async fn nothing_that_befalls_the_server_costs_a_write_a_connection_or_a_callers
             "{scenario}: {complaints:?}\n{outcome:#?}"
         );
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_takes_over_with_the_address_costs_no_write() {
+    if integration_tests::postgres_url().is_none() {
+        return;
+    }
+    let (primary, replica) = blocking(|| {
+        let primary = options().start(&environment()).unwrap();
+        let replica = options().start_replica(&primary, &environment()).unwrap();
+        (primary, replica)
+    })
+    .await;
+    let stage = PostgresWitness::stage_of_pair(primary, replica).await;
+    let patience = Patience::with_slack(NOISE);
+    let url = stage.witness.subject_url(stage.proxy.address());
+    let pool = Arc::new(Postgres::new(&url, patience));
+    let outcome = run(Scenario::Failover, &stage, &pool, 1, FAULT, patience).await;
+    let outcome = outcome.expect("it applies");
+    let complaints = outcome.complaints(Duration::from_secs(1) + NOISE);
+    assert!(complaints.is_empty(), "{complaints:?}\n{outcome:#?}");
 }

@@ -13,8 +13,8 @@ use anyhow::{Context as _, Result};
 use benches::Report;
 use clap::Parser;
 use pool_chaos::{
-    Leases, MongoWitness, Outcome, Patience, Place, Postgres, PostgresWitness, Scenario, Stage,
-    Subject, Witness, run,
+    Leases, MongoWitness, Patience, Place, Postgres, PostgresWitness, Scenario, Stage, Subject,
+    Witness, left_after_the_end, run,
 };
 use test_servers::{Environment, MongoOptions, PostgresOptions};
 
@@ -32,12 +32,13 @@ struct Options {
     /// Only this scenario; `all` for each in turn.
     #[arg(long, default_value = "all")]
     scenario: String,
-    /// How long each fault lasts.
-    #[arg(long, default_value_t = 5.0)]
-    fault_seconds: f64,
+    /// How long each fault lasts, in seconds. Without it 10 for `freeze`, 15 for `blackhole`, 5 for
+    /// the others.
+    #[arg(long, value_parser = seconds)]
+    fault_seconds: Option<Duration>,
     /// Go on for so long with this project's pools alone, and watch memory, descriptors and tasks.
-    #[arg(long)]
-    seconds: Option<u64>,
+    #[arg(long, value_parser = seconds)]
+    seconds: Option<Duration>,
     /// Where to write the results as JSON.
     #[arg(long)]
     json: Option<PathBuf>,
@@ -53,10 +54,10 @@ fn main() -> Result<ExitCode> {
         "all" => Scenario::ALL.to_vec(),
         name => vec![name.parse().map_err(anyhow::Error::msg)?],
     };
-    let fault = Duration::from_secs_f64(options.fault_seconds);
-    if let Some(seconds) = options.seconds {
-        let time = Duration::from_secs(seconds);
-        return runtime.block_on(soak::run(&scenarios, time, fault));
+    let fault = options.fault_seconds;
+    if let Some(time) = options.seconds {
+        let json = options.json.as_deref();
+        return runtime.block_on(soak::run(&scenarios, time, fault, json));
     }
     let table = runtime.block_on(measure(&scenarios, fault))?;
     table.print();
@@ -66,60 +67,100 @@ fn main() -> Result<ExitCode> {
     Ok(table.verdict())
 }
 
-async fn measure(scenarios: &[Scenario], fault: Duration) -> Result<Table> {
-    let mut table = Table::default();
+/// A time between a tenth of a second and a day.
+fn seconds(text: &str) -> Result<Duration, String> {
+    let wanted = "want seconds between 0.1 and 86400";
+    let seconds: f64 = text.parse().map_err(|_| wanted.to_owned())?;
+    if (0.1..=86_400.0).contains(&seconds) {
+        Ok(Duration::from_secs_f64(seconds))
+    } else {
+        Err(wanted.to_owned())
+    }
+}
+
+async fn measure(scenarios: &[Scenario], fault: Option<Duration>) -> Result<Table> {
     let patience = Patience::with_slack(SLACK);
-    let mut row = Rows::new();
+    let mut trial = Trial {
+        table: Table::default(),
+        rows: Rows::new(),
+        fault,
+    };
     let (postgres, mongo) = (postgres_stage().await?, mongo_stage().await?);
     for &scenario in scenarios {
         eprintln!("{scenario}");
         if scenario == Scenario::Failover {
-            let (set, uri) = replica_set_stage().await?;
-            let ours = Leases::new(&uri, patience).await;
-            table.add(
-                scenario,
-                "pool-mongo",
-                one(&set, ours, scenario, &mut row, fault).await,
-            );
-            let driver = Driver::new(&uri, patience).await?;
-            table.add(
-                scenario,
-                "driver",
-                one(&set, driver, scenario, &mut row, fault).await,
-            );
+            fail_over(&mut trial, patience).await?;
             continue;
         }
         let url = postgres.witness.subject_url(postgres.proxy.address());
         let ours = Postgres::new(&url, patience);
-        table.add(
-            scenario,
-            "pool-postgres",
-            one(&postgres, ours, scenario, &mut row, fault).await,
-        );
-        let sqlx = Sqlx::new(&url, patience)?;
-        table.add(
-            scenario,
-            "sqlx",
-            one(&postgres, sqlx, scenario, &mut row, fault).await,
-        );
-        let deadpool = Deadpool::new(&url, patience)?;
-        let outcome = one(&postgres, deadpool, scenario, &mut row, fault).await;
-        table.add(scenario, "deadpool-postgres", outcome);
+        trial.of(&postgres, ours, scenario).await;
+        trial
+            .of(&postgres, Sqlx::new(&url, patience)?, scenario)
+            .await;
+        trial
+            .of(&postgres, Deadpool::new(&url, patience)?, scenario)
+            .await;
         let uri = mongo.witness.subject_uri(mongo.proxy.address(), None);
         let ours = Leases::new(&uri, patience).await;
-        table.add(
-            scenario,
-            "pool-mongo",
-            one(&mongo, ours, scenario, &mut row, fault).await,
-        );
+        trial.of(&mongo, ours, scenario).await;
         let driver = Driver::new(&uri, patience).await?;
-        table.add(
-            scenario,
-            "driver",
-            one(&mongo, driver, scenario, &mut row, fault).await,
-        );
+        trial.of(&mongo, driver, scenario).await;
     }
-    Ok(table)
+    Ok(trial.table)
+}
+
+/// Each subject with servers of its own: who was promoted once is not what it was before.
+async fn fail_over(trial: &mut Trial, patience: Patience) -> Result<()> {
+    let scenario = Scenario::Failover;
+    let (stage, url) = pair_stage().await?;
+    trial
+        .of(&stage, Postgres::new(&url, patience), scenario)
+        .await;
+    let (stage, url) = pair_stage().await?;
+    trial.of(&stage, Sqlx::new(&url, patience)?, scenario).await;
+    let (stage, url) = pair_stage().await?;
+    trial
+        .of(&stage, Deadpool::new(&url, patience)?, scenario)
+        .await;
+    drop(stage);
+    let (set, uri) = replica_set_stage().await?;
+    trial
+        .of(&set, Leases::new(&uri, patience).await, scenario)
+        .await;
+    trial
+        .of(&set, Driver::new(&uri, patience).await?, scenario)
+        .await;
+    Ok(())
+}
+
+/// What goes on from one subject to the next.
+struct Trial {
+    table: Table,
+    rows: Rows,
+    /// How long each fault lasts; `None` for as long as is usual.
+    fault: Option<Duration>,
+}
+
+impl Trial {
+    /// One subject in one scenario, closed afterwards.
+    async fn of<S: Subject, W: Witness>(
+        &mut self,
+        stage: &Stage<W>,
+        subject: S,
+        scenario: Scenario,
+    ) {
+        let subject = Arc::new(subject);
+        let patience = Patience::with_slack(SLACK);
+        let time = self.fault.unwrap_or_else(|| scenario.usual_time());
+        let first = self.rows.next();
+        let mut outcome = run(scenario, stage, &subject, first, time, patience).await;
+        subject.close(Duration::from_secs(5)).await;
+        if let Some(outcome) = &mut outcome {
+            outcome.leaked_connections += left_after_the_end(stage).await;
+        }
+        self.table.add(scenario, subject.name(), outcome);
+    }
 }
 
 /// Rows that nobody has written yet.
@@ -134,21 +175,6 @@ impl Rows {
         self.0 += 100_000_000;
         self.0
     }
-}
-
-/// One subject in one scenario, closed afterwards.
-async fn one<S: Subject, W: Witness>(
-    stage: &Stage<W>,
-    subject: S,
-    scenario: Scenario,
-    rows: &mut Rows,
-    fault: Duration,
-) -> Option<Outcome> {
-    let subject = Arc::new(subject);
-    let patience = Patience::with_slack(SLACK);
-    let outcome = run(scenario, stage, &subject, rows.next(), fault, patience).await;
-    subject.close(Duration::from_secs(5)).await;
-    outcome
 }
 
 pub async fn postgres_stage() -> Result<Stage<PostgresWitness>> {
@@ -166,11 +192,27 @@ pub async fn postgres_stage() -> Result<Stage<PostgresWitness>> {
 pub async fn mongo_stage() -> Result<Stage<MongoWitness>> {
     let started = tokio::task::spawn_blocking(|| {
         let environment = Environment::from_env()?.without_given_servers();
-        anyhow::Ok(MongoOptions::default().start(&environment)?)
+        // So few that somebody can take all of them.
+        let options = MongoOptions::default().max_connections(100);
+        anyhow::Ok(options.start(&environment)?)
     });
     let server = started.await?.context("MongoDB")?;
     let witness = MongoWitness::new(server.url()).await;
     Ok(Stage::new(Place::Server(server), witness).await)
+}
+
+async fn pair_stage() -> Result<(Stage<PostgresWitness>, String)> {
+    let started = tokio::task::spawn_blocking(|| {
+        let environment = Environment::from_env()?.without_given_servers();
+        let options = PostgresOptions::default().setting("synchronous_commit", "on");
+        let primary = options.start(&environment)?;
+        let replica = options.start_replica(&primary, &environment)?;
+        anyhow::Ok((primary, replica))
+    });
+    let (primary, replica) = started.await?.context("a primary and its replica")?;
+    let stage = PostgresWitness::stage_of_pair(primary, replica).await;
+    let url = stage.witness.subject_url(stage.proxy.address());
+    Ok((stage, url))
 }
 
 async fn replica_set_stage() -> Result<(Stage<MongoWitness>, String)> {

@@ -1,16 +1,26 @@
 //! Scenario after scenario on pools that live through all of them.
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
+use benches::Report;
 use pool_chaos::{Leases, MAX_IDLE, Patience, Postgres, Scenario, Stage, Subject, Witness};
 
 use crate::{RECOVERS_WITHIN, Rows, SLACK, mongo_stage, postgres_stage};
 
 /// What resident memory may grow by over the last half, in percent.
 const MAX_GROWTH: f64 = 1.0;
+
+/// They end the pool or need other servers; a listener that hangs stays, so that the second would
+/// be another.
+const ONCE: [Scenario; 3] = [
+    Scenario::DrainUnderLoad,
+    Scenario::Failover,
+    Scenario::SlowConsumer,
+];
 
 /// How the process stands when nobody uses the pools.
 struct Sample {
@@ -40,7 +50,22 @@ impl Sample {
 }
 
 /// Goes through the scenarios again and again until `time` is over.
-pub async fn run(scenarios: &[Scenario], time: Duration, fault: Duration) -> Result<ExitCode> {
+pub async fn run(
+    scenarios: &[Scenario],
+    time: Duration,
+    fault: Option<Duration>,
+    json: Option<&Path>,
+) -> Result<ExitCode> {
+    let scenarios: Vec<_> = scenarios
+        .iter()
+        .copied()
+        .filter(|scenario| !ONCE.contains(scenario))
+        .collect();
+    ensure!(
+        !scenarios.is_empty(),
+        "nothing to soak in: these happen to a pool once: {}",
+        ONCE.map(Scenario::name).join(", ")
+    );
     let patience = Patience::with_slack(SLACK);
     let (postgres, mongo) = (postgres_stage().await?, mongo_stage().await?);
     let url = postgres.witness.subject_url(postgres.proxy.address());
@@ -53,17 +78,8 @@ pub async fn run(scenarios: &[Scenario], time: Duration, fault: Duration) -> Res
     let end = Instant::now() + time;
     println!("| round | resident KiB | descriptors | tasks |\n|--:|--:|--:|--:|");
     while Instant::now() < end {
-        for &scenario in scenarios {
-            // They end the pool or need other servers; a listener that hangs stays, so that the
-            // second would be another.
-            let once = [
-                Scenario::DrainUnderLoad,
-                Scenario::Failover,
-                Scenario::SlowConsumer,
-            ];
-            if once.contains(&scenario) {
-                continue;
-            }
+        for &scenario in &scenarios {
+            let fault = fault.unwrap_or_else(|| scenario.usual_time());
             let well = [
                 round(&postgres, &pool, scenario, rows.next(), fault).await,
                 round(&mongo, &leases, scenario, rows.next(), fault).await,
@@ -90,6 +106,14 @@ pub async fn run(scenarios: &[Scenario], time: Duration, fault: Duration) -> Res
     }
     pool.close(Duration::from_secs(5)).await;
     leases.close(Duration::from_secs(5)).await;
+    let mut report = Report::default();
+    for sample in &samples {
+        let mut add =
+            |metric, unit, value| report.add("chaos/soak", "process", metric, unit, value);
+        add("resident", "KiB", sample.resident_kib);
+        add("descriptors", "1", sample.descriptors as f64);
+        add("tasks", "1", sample.tasks as f64);
+    }
     let last_half = &samples[samples.len() / 2..];
     if let (Some(first), Some(last)) = (last_half.first(), last_half.last()) {
         let growth = (slope(last_half) * (last_half.len() - 1) as f64) / first.resident_kib * 100.0;
@@ -104,10 +128,20 @@ pub async fn run(scenarios: &[Scenario], time: Duration, fault: Duration) -> Res
         let flat = growth <= MAX_GROWTH
             && first.descriptors == last.descriptors
             && first.tasks == last.tasks;
+        let whole = "last half";
+        let mut add = |metric, unit, value| report.add("chaos/soak", whole, metric, unit, value);
+        add("resident_growth", "%", growth);
+        add("descriptors_first", "1", first.descriptors as f64);
+        add("descriptors_last", "1", last.descriptors as f64);
+        add("tasks_first", "1", first.tasks as f64);
+        add("tasks_last", "1", last.tasks as f64);
         if !flat {
             eprintln!("error: memory, descriptors or tasks are not flat over the last half");
             code = ExitCode::FAILURE;
         }
+    }
+    if let Some(file) = json {
+        report.write(file)?;
     }
     Ok(code)
 }

@@ -12,20 +12,26 @@
 //! `cargo xtask chaos` runs all scenarios on this project's pools and on their peers; the suites in
 //! `tests/` run short forms of them.
 
+mod befall;
+mod consumers;
 mod load;
 mod mongo;
 mod outcome;
 mod postgres;
+mod refused;
+mod run;
 mod scenario;
 mod stage;
 mod subject;
 
+pub use crate::consumers::SlowConsumers;
 pub use crate::load::{Load, Patience};
 pub use crate::mongo::{
     Leases, MAX_IDLE, MongoWitness, read as read_document, write as write_document,
 };
 pub use crate::outcome::Outcome;
 pub use crate::postgres::{Postgres, PostgresWitness};
-pub use crate::scenario::{Scenario, run};
+pub use crate::run::{left_after_the_end, run};
+pub use crate::scenario::Scenario;
 pub use crate::stage::{Place, Stage};
 pub use crate::subject::{Failure, Subject, Witness, value_of};

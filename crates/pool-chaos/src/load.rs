@@ -51,8 +51,10 @@ pub(crate) struct Notes {
 #[derive(Debug, Default)]
 pub(crate) struct Kept {
     pub(crate) acknowledged: Vec<i64>,
-    /// When an operation ended well.
-    pub(crate) successes: Vec<Instant>,
+    /// When each of them was.
+    pub(crate) acknowledged_at: Vec<Instant>,
+    /// Operations that ended well.
+    pub(crate) successes: u64,
     pub(crate) wrong_reads: u64,
     pub(crate) late_acquires: u64,
     pub(crate) slowest_acquire: Duration,
@@ -72,6 +74,11 @@ impl Notes {
         self.stop.load(Ordering::Relaxed)
     }
 
+    /// A row that nobody has written yet.
+    pub(crate) fn next_row(&self) -> i64 {
+        self.next.fetch_add(1, Ordering::Relaxed)
+    }
+
     fn failed(&self, failure: Failure) {
         let mut kept = self.kept();
         kept.failures += 1;
@@ -79,6 +86,13 @@ impl Notes {
             kept.without_cause.push(failure.text.clone());
         }
         kept.last_failure = Some(failure.text);
+    }
+
+    /// The server's word that a row is there.
+    pub(crate) fn acknowledged(&self, row: i64) {
+        let mut kept = self.kept();
+        kept.acknowledged.push(row);
+        kept.acknowledged_at.push(Instant::now());
     }
 
     /// A row that was acknowledged.
@@ -138,7 +152,7 @@ async fn work<S: Subject>(subject: Arc<S>, notes: Arc<Notes>, kind: Kind) {
 async fn once<S: Subject>(subject: &S, notes: &Notes, kind: Kind) -> Result<(), ()> {
     let patience = notes.patience;
     let row = match kind {
-        Kind::Write => notes.next.fetch_add(1, Ordering::Relaxed),
+        Kind::Write => notes.next_row(),
         Kind::Read => notes.some_row().ok_or(())?,
     };
     let began = Instant::now();
@@ -161,11 +175,13 @@ async fn once<S: Subject>(subject: &S, notes: &Notes, kind: Kind) -> Result<(), 
         return Err(());
     };
     let read = outcome.map_err(|failure| notes.failed(failure))?;
+    if read.is_none() {
+        notes.acknowledged(row);
+    }
     let mut kept = notes.kept();
-    kept.successes.push(Instant::now());
-    match read {
-        None => kept.acknowledged.push(row),
-        Some(value) => kept.wrong_reads += u64::from(value != Some(value_of(row))),
+    kept.successes += 1;
+    if let Some(value) = read {
+        kept.wrong_reads += u64::from(value != Some(value_of(row)));
     }
     drop(kept);
     Ok(())

@@ -10,14 +10,24 @@ use mongodb::options::{ReadConcern, WriteConcern};
 use mongodb::{Client, Database};
 use pool_core::PoolControl as _;
 use pool_mongo::{LeaseError, MongoLease, MongoPool};
+use tokio::io::AsyncReadExt as _;
+use tokio::net::TcpStream;
+use tokio::sync::Mutex;
 
+use crate::befall::MAX;
+use crate::consumers::{Hangs, SlowConsumers};
 use crate::load::Patience;
-use crate::postgres::{Hangs, failed};
-use crate::scenario::MAX;
+use crate::postgres::failed;
 use crate::subject::{Failure, Subject, Witness, value_of};
 
 /// How long the driver keeps a socket that nobody uses.
 pub const MAX_IDLE: Duration = Duration::from_secs(5);
+
+/// How many sockets the driver may open at once.
+const MAX_CONNECTING: u32 = 2;
+
+/// The longest pause of the engine after a failed connect: its default.
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
 const DATABASE: &str = "chaos";
 const ROWS: &str = "rows";
@@ -39,6 +49,7 @@ impl Leases {
             .name("chaos")
             .database(DATABASE)
             .limits(0, MAX)
+            .max_connecting(MAX_CONNECTING)
             .acquire_timeout(patience.acquire)
             .idle_timeout(MAX_IDLE)
             .build()
@@ -76,6 +87,15 @@ impl Subject for Leases {
         Some(self.pool.sockets().iter().map(|server| server.open).sum())
     }
 
+    fn taken(&self) -> Option<u32> {
+        let counts = self.pool.counts();
+        Some(counts.active + counts.waiting)
+    }
+
+    fn attempts_allowed(&self) -> Option<f64> {
+        Some(2.0 * f64::from(MAX_CONNECTING) / LONGEST_PAUSE.as_secs_f64())
+    }
+
     fn resize(&self, max: u32) -> bool {
         self.pool.set_limits(0, max).is_ok()
     }
@@ -84,9 +104,11 @@ impl Subject for Leases {
         self.pool.evict_idle();
     }
 
-    fn add_hanging_listener(&self) -> bool {
-        self.pool.add_listener(Hangs);
-        true
+    async fn add_slow_consumers(&self) -> Option<SlowConsumers> {
+        let hangs = Hangs::default();
+        let calls = hangs.calls();
+        self.pool.add_listener(hangs);
+        Some(SlowConsumers::of(self.pool.clone(), calls).await)
     }
 
     async fn close(&self, deadline: Duration) {
@@ -125,6 +147,10 @@ pub struct MongoWitness {
     all: Client,
     /// One for each member.
     each: Vec<Client>,
+    /// Where the first member is.
+    address: String,
+    /// Connections of somebody else's that leave no room for the subject's.
+    others: Mutex<Vec<TcpStream>>,
 }
 
 impl MongoWitness {
@@ -144,6 +170,8 @@ impl MongoWitness {
         Self {
             all: client(url).await,
             each,
+            address: hosts.split(',').next().unwrap_or_default().to_owned(),
+            others: Mutex::default(),
         }
     }
 
@@ -258,8 +286,30 @@ impl Witness for MongoWitness {
             .expect("the administrator may do this");
     }
 
-    /// MongoDB has no limit for a user, and its limit for all is set at its start.
-    async fn set_full(&self, _full: bool) -> bool {
-        false
+    async fn set_full(&self, full: bool) -> bool {
+        let mut others = self.others.lock().await;
+        others.clear();
+        // What the subject has given up is free a little later.
+        let mut turned_away = 0;
+        while full && turned_away < 5 {
+            match is_taken(&self.address).await {
+                Some(other) => others.push(other),
+                None => {
+                    turned_away += 1;
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            }
+        }
+        true
     }
+}
+
+/// A connection that the server keeps; `None` where it has no room and closes it, which is all that
+/// MongoDB says then.
+async fn is_taken(address: &str) -> Option<TcpStream> {
+    let mut stream = TcpStream::connect(address).await.expect("it listens");
+    // What is kept says nothing before it is asked.
+    let mut byte = [0];
+    let closed = tokio::time::timeout(Duration::from_millis(20), stream.read(&mut byte)).await;
+    closed.is_err().then_some(stream)
 }

@@ -20,16 +20,18 @@ pub struct Outcome {
     pub late_acquires: u64,
     /// The longest acquire.
     pub slowest_acquire: Duration,
-    /// From the moment when the server took writes again to the first success; `None` where
-    /// nothing had to be recovered from, or nothing recovered.
+    /// From the moment when the server took writes again to the first that was acknowledged; `None`
+    /// where nothing had to be recovered from, or nothing recovered.
     pub recovery: Option<Duration>,
     /// Whether there was something to recover from.
     pub was_down: bool,
-    /// The difference between the server's count of connections and the subject's own, once
-    /// nobody uses it; and what the server still counts after the end.
+    /// Once nobody uses it: the difference between the server's count of connections and the
+    /// subject's own, and what the subject takes for in use or waited for.
     pub leaked_connections: u32,
     /// Connections begun a second while the server was not there; `None` where nobody counts.
     pub attempts_per_s: Option<f64>,
+    /// How many of them there may be; `None` for a subject that promises nothing.
+    pub attempts_allowed: Option<f64>,
     /// Errors that say no more than that a time was over, by their text.
     pub errors_without_cause: Vec<String>,
     /// The last error.
@@ -60,6 +62,13 @@ impl Outcome {
             Some(recovery) => complaints.push(format!("recovery took {recovery:?}")),
             None if self.was_down => complaints.push("never recovered".to_owned()),
             None => {}
+        }
+        if let (Some(attempts), Some(allowed)) = (self.attempts_per_s, self.attempts_allowed)
+            && attempts > allowed
+        {
+            complaints.push(format!(
+                "connect_attempts_per_s {attempts:.1}, more than {allowed:.1}"
+            ));
         }
         complaints
     }

@@ -18,6 +18,13 @@ pub enum Place {
     /// Several that elect a primary. The proxy leads nowhere that matters: the driver goes to the
     /// members' own addresses.
     ReplicaSet(ReplicaSet),
+    /// A primary and the replica that is to follow it in office; the proxy leads to whoever is.
+    Pair {
+        /// The primary at the beginning.
+        primary: Server,
+        /// Its replica.
+        replica: Server,
+    },
 }
 
 /// A server that may be killed, the proxy before it, and somebody who knows what is true.
@@ -70,13 +77,36 @@ impl<W: Witness> Stage<W> {
     pub(crate) async fn with_server(&self, change: impl FnOnce(&mut Server) + Send + 'static) {
         self.with(|place| match place {
             Place::Server(server) => change(server),
-            Place::ReplicaSet(_) => unreachable!("scenarios for one server run on one"),
+            Place::ReplicaSet(_) | Place::Pair { .. } => {
+                unreachable!("scenarios for one server run on one")
+            }
         })
         .await;
     }
 
-    /// Kills the primary, restarts it `away` after another was elected; when that one took writes.
+    /// Puts another server in the primary's place; when that one took writes.
     pub(crate) async fn fail_over(&self, away: Duration) -> Instant {
+        let replica = self.with(|place| match place {
+            Place::Pair { replica, .. } => replica.address(),
+            Place::Server(_) | Place::ReplicaSet(_) => None,
+        });
+        match replica.await {
+            Some(replica) => self.switch_over(replica, away).await,
+            None => self.lose_the_primary(away).await,
+        }
+    }
+
+    /// The primary refuses writes for as long as `away`, then its replica takes them. The address
+    /// moves; connections that exist stay where they are.
+    async fn switch_over(&self, replica: SocketAddr, away: Duration) -> Instant {
+        self.witness.switch_over(away).await;
+        self.proxy.redirect(replica).await;
+        self.witness.accepting().await;
+        Instant::now()
+    }
+
+    /// Kills the primary, restarts it `away` after another was elected.
+    async fn lose_the_primary(&self, away: Duration) -> Instant {
         let lost = self.with(|place| {
             let Place::ReplicaSet(set) = place else {
                 unreachable!("a failover needs several servers");
@@ -103,6 +133,7 @@ impl<W: Witness> Stage<W> {
 fn address_of(place: &Place) -> SocketAddr {
     let address = match place {
         Place::Server(server) => server.address(),
+        Place::Pair { primary, .. } => primary.address(),
         Place::ReplicaSet(set) => set.addresses().first().copied(),
     };
     address.expect("the server is a process of ours")

@@ -4,6 +4,8 @@ use std::collections::HashSet;
 use std::future::Future;
 use std::time::Duration;
 
+use crate::consumers::SlowConsumers;
+
 /// A pool of connections, or a driver that has its own.
 ///
 /// Row `n` of the table under load holds [`value_of`]`(n)`.
@@ -34,6 +36,17 @@ pub trait Subject: Send + Sync + 'static {
     /// How many connections it says it has; `None` where it does not say.
     fn open(&self) -> Option<u32>;
 
+    /// How many callers it takes for served or waiting; `None` where it does not say.
+    fn taken(&self) -> Option<u32> {
+        None
+    }
+
+    /// How many connections a second it may begin while the server is not there; `None` where it
+    /// promises nothing.
+    fn attempts_allowed(&self) -> Option<f64> {
+        None
+    }
+
     /// Changes its maximum; `false` where that cannot be done.
     fn resize(&self, _max: u32) -> bool {
         false
@@ -42,9 +55,10 @@ pub trait Subject: Send + Sync + 'static {
     /// Closes what is idle; the least connections of a moment depend on what went before.
     fn rest(&self) {}
 
-    /// Adds a listener that never returns; `false` where there are none.
-    fn add_hanging_listener(&self) -> bool {
-        false
+    /// Adds a listener that never returns, and gives its metrics to readers that never read; `None`
+    /// where it has neither.
+    fn add_slow_consumers(&self) -> impl Future<Output = Option<SlowConsumers>> + Send {
+        async { None }
     }
 
     /// Ends it, at the latest when `deadline` is over.
@@ -101,11 +115,20 @@ pub trait Witness: Send + Sync {
     /// Waits until the server takes writes.
     fn accepting(&self) -> impl Future<Output = ()> + Send;
 
+    /// Has the primary refuse writes, and makes its replica the primary once `away` is over.
+    ///
+    /// # Panics
+    ///
+    /// There is no replica.
+    fn switch_over(&self, _away: Duration) -> impl Future<Output = ()> + Send {
+        async { panic!("nothing here has a replica") }
+    }
+
     /// Changes the password of the subjects' user to a right or a wrong one.
     fn set_password(&self, right: bool) -> impl Future<Output = ()> + Send;
 
-    /// Makes the server refuse new connections of the subjects because there are too many, or not
-    /// any longer; `false` where that cannot be done.
+    /// Takes every connection that the server has left for ordinary users, or gives them back;
+    /// `false` where that cannot be done.
     fn set_full(&self, full: bool) -> impl Future<Output = bool> + Send;
 }
 

@@ -160,15 +160,11 @@ pub(crate) fn mongo(
             let fixed = ["-c", script, "mongod", "--bind_ip_all", "--port", &port];
             let more = ["--keyFile", "/tmp/key", "--replSet", mongo::REPLICA_SET];
             let small = ["--wiredTigerCacheSizeGB", "0.25", "--oplogSize", "256"];
-            let own = options
-                .parameters
-                .iter()
-                .map(|(name, value)| format!("{name}={value}"));
             [&fixed[..], &more, &small]
                 .concat()
                 .into_iter()
                 .map(str::to_owned)
-                .chain(own.flat_map(|one| ["--setParameter".to_owned(), one]))
+                .chain(options.own_arguments())
                 .collect()
         },
         within: options.start_within,

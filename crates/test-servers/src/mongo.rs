@@ -25,6 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone)]
 pub struct MongoOptions {
     pub(crate) parameters: Vec<(String, String)>,
+    pub(crate) max_connections: Option<u16>,
     pub(crate) start_within: Duration,
 }
 
@@ -32,6 +33,7 @@ impl Default for MongoOptions {
     fn default() -> Self {
         Self {
             parameters: Vec::new(),
+            max_connections: None,
             start_within: Duration::from_secs(60),
         }
     }
@@ -43,6 +45,27 @@ impl MongoOptions {
     pub fn parameter(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.parameters.push((name.into(), value.into()));
         self
+    }
+
+    /// Most connections that the server takes at once (`--maxConns`), its own to itself included.
+    /// Defaults to the server's own limit.
+    #[must_use]
+    pub fn max_connections(mut self, limit: u16) -> Self {
+        self.max_connections = Some(limit);
+        self
+    }
+
+    /// What options of the program's the settings are.
+    pub(crate) fn own_arguments(&self) -> Vec<String> {
+        let parameters = self
+            .parameters
+            .iter()
+            .flat_map(|(name, value)| ["--setParameter".to_owned(), format!("{name}={value}")]);
+        let limit = self
+            .max_connections
+            .into_iter()
+            .flat_map(|limit| ["--maxConns".to_owned(), limit.to_string()]);
+        parameters.chain(limit).collect()
     }
 
     /// The time a start may take once the program is there. Defaults to 60 s.
@@ -134,16 +157,13 @@ impl MongoOptions {
             // A primary that is told to end waits 15 s for others to take over; there are none.
             ("shutdownTimeoutMillisForSignaledShutdown", "100"),
         ];
-        let own = self
-            .parameters
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.as_str()));
-        for (name, value) in fixed.into_iter().chain(own) {
+        for (name, value) in fixed {
             arguments.extend([
                 "--setParameter".into(),
                 OsString::from(format!("{name}={value}")),
             ]);
         }
+        arguments.extend(self.own_arguments().into_iter().map(OsString::from));
         arguments
     }
 }

@@ -65,6 +65,7 @@ struct Counts {
 #[derive(Debug)]
 enum Order {
     Cut(oneshot::Sender<()>),
+    Redirect(SocketAddr, oneshot::Sender<()>),
     Set(Fault, oneshot::Sender<()>),
 }
 
@@ -126,6 +127,20 @@ impl FaultProxy {
         self.order(Order::Cut).await;
     }
 
+    /// Passes new connections to another server from now on, as an address does that moves with the
+    /// primary; connections that exist stay with theirs.
+    ///
+    /// # Panics
+    ///
+    /// As [`set`](Self::set).
+    ///
+    /// # Cancel safety
+    ///
+    /// The order is carried out even so.
+    pub async fn redirect(&self, upstream: SocketAddr) {
+        self.order(|done| Order::Redirect(upstream, done)).await;
+    }
+
     /// Connections taken since the start.
     #[must_use]
     pub fn accepted(&self) -> usize {
@@ -174,6 +189,10 @@ impl Keeper {
                     None => return,
                     Some(Order::Cut(done)) => {
                         self.cut().await;
+                        let _ = done.send(());
+                    }
+                    Some(Order::Redirect(upstream, done)) => {
+                        self.upstream = upstream;
                         let _ = done.send(());
                     }
                     Some(Order::Set(fault, done)) => {
