@@ -6,7 +6,9 @@ use anyhow::{Context as _, Result};
 use deadpool_postgres::{Manager, PoolError, Runtime};
 use mongodb::options::ClientOptions;
 use mongodb::{Client, Database};
-use pool_chaos::{Failure, Patience, Subject, read_document, value_of, write_document};
+use pool_chaos::{
+    CONNECT_TIMEOUT, Failure, Patience, Subject, read_document, value_of, write_document,
+};
 use sqlx::postgres::{PgPool, PgPoolOptions};
 
 const MAX: u32 = 8;
@@ -129,6 +131,7 @@ impl Driver {
     pub async fn new(uri: &str, patience: Patience) -> Result<Self> {
         let mut options = ClientOptions::parse(uri).await?;
         options.max_pool_size = Some(MAX);
+        options.connect_timeout = Some(CONNECT_TIMEOUT);
         options.server_selection_timeout = Some(patience.acquire);
         let client = Client::with_options(options)?;
         let database = client.database("chaos");

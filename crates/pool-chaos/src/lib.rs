@@ -27,7 +27,7 @@ mod subject;
 pub use crate::consumers::SlowConsumers;
 pub use crate::load::{Load, Patience};
 pub use crate::mongo::{
-    Leases, MAX_IDLE, MongoWitness, read as read_document, write as write_document,
+    CONNECT_TIMEOUT, Leases, MAX_IDLE, MongoWitness, read as read_document, write as write_document,
 };
 pub use crate::outcome::Outcome;
 pub use crate::postgres::{Postgres, PostgresWitness};

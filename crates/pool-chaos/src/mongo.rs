@@ -23,11 +23,19 @@ use crate::subject::{Failure, Subject, Witness, value_of};
 /// How long the driver keeps a socket that nobody uses.
 pub const MAX_IDLE: Duration = Duration::from_secs(5);
 
+/// How long the driver waits for one answer while it looks for the server: it looks again half a
+/// second later, so this and that half second are what a recovery can take after a packet filter.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_millis(400);
+
 /// How many sockets the driver may open at once.
 const MAX_CONNECTING: u32 = 2;
 
 /// The longest pause of the engine after a failed connect: its default.
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+
+/// The two connections by which the driver watches a server are tried every half second each
+/// (`minHeartbeatFrequencyMS` of its specification), whatever a pool does.
+const MONITORS_PER_S: f64 = 4.0;
 
 const DATABASE: &str = "chaos";
 const ROWS: &str = "rows";
@@ -50,6 +58,7 @@ impl Leases {
             .database(DATABASE)
             .limits(0, MAX)
             .max_connecting(MAX_CONNECTING)
+            .connect_timeout(CONNECT_TIMEOUT)
             .acquire_timeout(patience.acquire)
             .idle_timeout(MAX_IDLE)
             .build()
@@ -93,7 +102,8 @@ impl Subject for Leases {
     }
 
     fn attempts_allowed(&self) -> Option<f64> {
-        Some(2.0 * f64::from(MAX_CONNECTING) / LONGEST_PAUSE.as_secs_f64())
+        let connects = 2.0 * f64::from(MAX_CONNECTING) / LONGEST_PAUSE.as_secs_f64();
+        Some(connects + MONITORS_PER_S)
     }
 
     fn resize(&self, max: u32) -> bool {

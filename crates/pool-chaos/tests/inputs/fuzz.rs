@@ -2,6 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
@@ -18,11 +19,19 @@ const ITS_PLACES: &[&str] = &[
     "uri = \"mongodb://app:c4n4ry-p4ssw0rd@",
     " url: postgres://app:c4n4ry-p4ssw0rd@",
     " uri: \"mongodb://app:c4n4ry-p4ssw0rd@",
+    "__URL=postgres://app:c4n4ry-p4ssw0rd@",
+    "__URI=mongodb://app:c4n4ry-p4ssw0rd@",
     "authorization: Bearer c4n4ry-p4ssw0rd",
 ];
 
 /// More than any of these has to think.
 const AT_ONCE: Duration = Duration::from_secs(5);
+
+/// After which an answer will never come: the process ends then, with the input's text.
+const NEVER: Duration = Duration::from_secs(60);
+
+/// Stands in an input for a byte that is in no text: a private character, so that inputs are text.
+const NO_TEXT: char = '\u{f8ff}';
 
 /// An answer is as long as the input allows: it names what is wrong, perhaps several times.
 const ANSWER_FOR_EACH_BYTE: usize = 200;
@@ -31,6 +40,7 @@ const ANSWER_FOR_EACH_BYTE: usize = 200;
 const PIECES: &[&str] = &[
     "",
     "\0",
+    "\u{f8ff}",
     "\u{feff}",
     "é",
     "%",
@@ -108,6 +118,13 @@ impl Fuzz {
             corpus.push(std::fs::read_to_string(&file).expect("a text"));
         }
         assert!(!corpus.is_empty());
+        let watch = watchdog();
+        let answer = |input: &str| {
+            let _ = watch.send(Some(input.to_owned()));
+            let text = answer(input);
+            let _ = watch.send(None);
+            text
+        };
         // The same on every machine, whatever order its folders have.
         corpus.sort();
         for input in &corpus {
@@ -157,6 +174,39 @@ impl Fuzz {
         }
         text.into_iter().collect()
     }
+}
+
+/// An input as it is sent or stored.
+pub(crate) fn bytes(input: &str) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(input.len());
+    for (number, part) in input.split(NO_TEXT).enumerate() {
+        if number > 0 {
+            bytes.push(0xff);
+        }
+        bytes.extend(part.as_bytes());
+    }
+    bytes
+}
+
+/// Is told each input, and `None` once it is answered; ends the process for one that never is.
+fn watchdog() -> Sender<Option<String>> {
+    let (sender, told) = mpsc::channel();
+    std::thread::spawn(move || {
+        let mut asked = None;
+        loop {
+            match told.recv_timeout(NEVER) {
+                Ok(input) => asked = input,
+                Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Timeout) => {
+                    if let Some(input) = &asked {
+                        eprintln!("no answer within {NEVER:?} to {input:?}");
+                        std::process::abort();
+                    }
+                }
+            }
+        }
+    });
+    sender
 }
 
 fn check(input: &str, least: usize, answer: impl Fn(&str) -> String) {

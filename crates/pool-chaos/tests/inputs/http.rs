@@ -2,19 +2,24 @@
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use pool_core::Pool;
 use pool_telemetry::{Listener, Registry};
 use pool_testkit::{Answer, ScriptedManager};
 
-use crate::fuzz::{CANARY, Fuzz};
+use crate::fuzz::{CANARY, Fuzz, bytes};
 
 /// More than any answer is long, several in a row included.
 const MOST: u64 = 4 << 20;
 
 /// More than any one answer is long: the page, its script, the metrics.
 const LONGEST: usize = 1 << 19;
+
+/// Where the listener's handlers run.
+const THREAD: &str = "listener";
 
 /// With the canary in it: no answer repeats the token, whatever it was asked.
 fn token() -> String {
@@ -23,8 +28,10 @@ fn token() -> String {
 
 #[test]
 fn the_http_api() {
+    let panics = count_panics_of(THREAD);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
+        .thread_name(THREAD)
         .enable_all()
         .build()
         .unwrap();
@@ -56,6 +63,7 @@ fn the_http_api() {
             answer.is_empty() || answer.starts_with("HTTP/1."),
             "{answer}"
         );
+        assert_eq!(panics.load(Ordering::SeqCst), 0, "{input:?}");
         // What went wrong inside is nothing that somebody outside can bring about.
         assert!(!answer.contains("HTTP/1.1 5"), "{answer}");
         if !input.contains(CANARY) {
@@ -81,6 +89,19 @@ fn the_http_api() {
     runtime.block_on(listener.stop());
 }
 
+/// A handler that panics just ends its connection, which is also what a bad request may meet.
+fn count_panics_of(thread: &'static str) -> Arc<AtomicUsize> {
+    let (panics, usual) = (Arc::new(AtomicUsize::new(0)), std::panic::take_hook());
+    let counted = Arc::clone(&panics);
+    std::panic::set_hook(Box::new(move |panic| {
+        if std::thread::current().name() == Some(thread) {
+            counted.fetch_add(1, Ordering::SeqCst);
+        }
+        usual(panic);
+    }));
+    panics
+}
+
 /// Sends the lines as HTTP ends them, and reads all that comes back.
 fn send(address: SocketAddr, request: &str) -> String {
     let mut stream = connect(address);
@@ -88,7 +109,7 @@ fn send(address: SocketAddr, request: &str) -> String {
     stream.set_read_timeout(patience).unwrap();
     stream.set_write_timeout(patience).unwrap();
     // The listener may end a bad request before it has read all of it.
-    let _ = stream.write_all(request.replace('\n', "\r\n").as_bytes());
+    let _ = stream.write_all(&bytes(&request.replace('\n', "\r\n")));
     let _ = stream.shutdown(Shutdown::Write);
     let mut answer = Vec::new();
     match stream.take(MOST).read_to_end(&mut answer) {

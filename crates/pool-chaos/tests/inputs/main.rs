@@ -12,7 +12,7 @@ use pool_core::DynamicPoolConfig;
 use pool_mongo::MongoConfig;
 use pool_postgres::PostgresConfig;
 
-use crate::fuzz::{Fuzz, list};
+use crate::fuzz::{Fuzz, bytes, list};
 
 #[test]
 fn postgres_urls() {
@@ -77,7 +77,7 @@ fn pool_configurations() {
 fn factory(target: &str, ending: &str) {
     let file = std::env::temp_dir().join(format!("inputs-{}.{ending}", std::process::id()));
     Fuzz::new(target).run(|input| {
-        std::fs::write(&file, input).expect("the temporary folder can be written to");
+        std::fs::write(&file, bytes(input)).expect("the temporary folder can be written to");
         match FactoryConfig::sources().file(&file).load() {
             Ok(config) => format!("{config:?}"),
             Err(error) => format!("{error} {error:?}"),
@@ -99,4 +99,21 @@ fn factory_configurations_in_yaml() {
 #[test]
 fn factory_configurations_in_json() {
     factory("factory-json", "json");
+}
+
+/// A variable a line, as in an `.env` file.
+#[test]
+fn factory_configurations_in_the_environment() {
+    Fuzz::new("factory-env").run(|input| {
+        let variables = input
+            .lines()
+            .map(|line| line.split_once('=').unwrap_or((line, "")));
+        match FactoryConfig::sources()
+            .variables("POOLS_", variables)
+            .load()
+        {
+            Ok(config) => format!("{config:?}"),
+            Err(error) => format!("{error} {error:?}"),
+        }
+    });
 }

@@ -14,8 +14,9 @@ use crate::{ConnectFault, PoolEvent};
 ///
 /// The pause is drawn evenly between zero and a bound that doubles with each failed period
 /// ("full jitter": M. Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015).
-/// Attempts that were already under way when a period began do not prolong it. While attempts
-/// fail, one at a time is made.
+/// It is counted from the beginning of the attempt that failed (as in gRPC's Connection Backoff
+/// Protocol): one that hung has been its own pause. Attempts that were already under way when a
+/// period began do not prolong it. While attempts fail, one at a time is made.
 #[derive(Debug)]
 pub(crate) struct Backoff {
     failures: u32,
@@ -69,7 +70,7 @@ impl Backoff {
     fn failed(
         &mut self,
         period: u64,
-        now: Nanos,
+        began: Nanos,
         (base, cap): (Nanos, Nanos),
         rng: &mut fastrand::Rng,
     ) {
@@ -79,7 +80,7 @@ impl Backoff {
         let bound = base.saturating_mul(1 << self.failures.min(30)).min(cap);
         self.failures = self.failures.saturating_add(1);
         self.period += 1;
-        self.until = now.saturating_add(rng.u64(0..=bound));
+        self.until = began.saturating_add(rng.u64(0..=bound));
     }
 
     /// A connection did not pass its first check: that it could be opened means nothing.
@@ -330,6 +331,10 @@ impl<C> State<C> {
         fx: &mut Effects<C>,
     ) {
         self.connecting -= 1;
+        let began = match self.slots.get(order.row) {
+            Phase::Connecting { since } => since,
+            _ => now,
+        };
         self.forget(order.row, now);
         self.tally.connect_failed(failure.code.as_deref());
         let failure = Arc::new(failure);
@@ -340,7 +345,7 @@ impl<C> State<C> {
         });
         let bounds = (self.rules.backoff_base, self.rules.backoff_cap);
         self.backoff
-            .failed(order.period, now, bounds, &mut self.rng);
+            .failed(order.period, began, bounds, &mut self.rng);
         match failure.fault {
             ConnectFault::Permanent if self.open() == 0 => self.refuse_all(&failure, fx),
             ConnectFault::Saturated => self.saturated(now),

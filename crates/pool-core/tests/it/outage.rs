@@ -308,3 +308,30 @@ async fn connections_that_fail_their_first_check_are_no_storm() {
 async fn in_time_of<T>(time: Duration, future: impl Future<Output = T>) -> T {
     tokio::time::timeout(time, future).await.expect("in time")
 }
+
+/// The pause is counted from the beginning of the attempt that failed: one that hung for longer than
+/// that has waited enough, and the server may be back for most of that time.
+#[tokio::test(start_paused = true)]
+async fn an_attempt_that_hung_is_its_own_pause() {
+    for seed in 0..20 {
+        let (builder, script) = scripted();
+        let pool = builder
+            .limits(0, 1)
+            .connect_timeout(ms(800))
+            .backoff(ms(500), ms(500))
+            .acquire_timeout(secs(60))
+            .seed(seed)
+            .build()
+            .unwrap();
+        script.connect().next(3, Answer::Hangs);
+        let began = Instant::now();
+        let caller = tokio::spawn(pool.acquire_owned());
+        drop(served(caller).await);
+        let waited = began.elapsed();
+        assert!(
+            (ms(2_400)..ms(2_410)).contains(&waited),
+            "seed {seed}: three attempts of 800 ms, and no pause: {waited:?}"
+        );
+        end(pool, &script).await;
+    }
+}
