@@ -96,7 +96,7 @@ pub(crate) async fn befall<S: Subject, W: Witness>(
                 .with_server(|server| server.kill().expect("it is ours"))
                 .await;
             tokio::time::sleep(time).await;
-            fell.attempts_per_s = attempts.per_second();
+            fell.attempts_per_s = Some(attempts.per_second());
             stage
                 .with_server(|server| server.restart().expect("it comes back"))
                 .await;
@@ -106,7 +106,7 @@ pub(crate) async fn befall<S: Subject, W: Witness>(
                 .with_server(|server| server.pause().expect("it is ours"))
                 .await;
             tokio::time::sleep(time).await;
-            fell.attempts_per_s = attempts.per_second();
+            fell.attempts_per_s = Some(attempts.per_second());
             stage
                 .with_server(|server| server.resume().expect("it is ours"))
                 .await;
@@ -116,7 +116,7 @@ pub(crate) async fn befall<S: Subject, W: Witness>(
             // time nor those that waited for an answer ever end by themselves.
             proxy.set(Fault::Blackhole).await;
             tokio::time::sleep(time).await;
-            fell.attempts_per_s = attempts.per_second();
+            fell.attempts_per_s = Some(attempts.per_second());
             proxy.set(Fault::Pass).await;
         }
         Scenario::ResetStorm => {
@@ -128,7 +128,7 @@ pub(crate) async fn befall<S: Subject, W: Witness>(
         Scenario::HalfOpen => {
             proxy.set(Fault::HalfOpen(20)).await;
             tokio::time::sleep(time).await;
-            fell.attempts_per_s = attempts.per_second();
+            fell.attempts_per_s = Some(attempts.per_second());
             proxy.set(Fault::Pass).await;
         }
         Scenario::Slow => {
@@ -140,8 +140,12 @@ pub(crate) async fn befall<S: Subject, W: Witness>(
         Scenario::Refuse => {
             proxy.set(Fault::Refuse).await;
             proxy.cut_all().await;
+            let (before, began) = (refused::connects(), Instant::now());
             tokio::time::sleep(time).await;
-            fell.attempts_per_s = attempts.per_second();
+            let refused = refused::connects().zip(before);
+            let refused = refused.map(|(now, before)| (now - before) as f64);
+            let seconds = began.elapsed().as_secs_f64();
+            fell.attempts_per_s = refused.map(|refused| refused / seconds);
             proxy.set(Fault::Pass).await;
         }
         Scenario::TooManyClients => {
@@ -154,14 +158,14 @@ pub(crate) async fn befall<S: Subject, W: Witness>(
             }
             let attempts = Attempts::count(proxy);
             tokio::time::sleep(time).await;
-            fell.attempts_per_s = attempts.per_second();
+            fell.attempts_per_s = Some(attempts.per_second());
             stage.witness.set_full(false).await;
         }
         Scenario::BadCredentials => {
             stage.witness.set_password(false).await;
             proxy.cut_all().await;
             tokio::time::sleep(time).await;
-            fell.attempts_per_s = attempts.per_second();
+            fell.attempts_per_s = Some(attempts.per_second());
             stage.witness.set_password(true).await;
         }
         Scenario::Failover => {
@@ -205,11 +209,10 @@ pub(crate) async fn befall<S: Subject, W: Witness>(
     Some(fell)
 }
 
-/// Connects that reached the proxy, or found nobody where it was.
+/// Connects that reached the proxy.
 struct Attempts<'p> {
     proxy: &'p FaultProxy,
     accepted: usize,
-    refused: Option<u64>,
     began: Instant,
 }
 
@@ -218,20 +221,13 @@ impl<'p> Attempts<'p> {
         Self {
             proxy,
             accepted: proxy.accepted(),
-            refused: refused::connects(),
             began: Instant::now(),
         }
     }
 
-    fn per_second(&self) -> Option<f64> {
+    fn per_second(&self) -> f64 {
         let accepted = self.proxy.accepted() - self.accepted;
-        let refused = match (self.refused, refused::connects()) {
-            (Some(before), Some(now)) => now - before,
-            _ => return None,
-        };
-        // What the proxy takes for a server that is not there is refused to the proxy in turn.
-        let attempts = (accepted as u64).max(refused);
-        Some(attempts as f64 / self.began.elapsed().as_secs_f64())
+        accepted as f64 / self.began.elapsed().as_secs_f64()
     }
 }
 
