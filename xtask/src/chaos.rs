@@ -36,6 +36,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     }
     if let Some(seconds) = arguments.seconds {
         chaos.args(["--seconds", &seconds.to_string()]);
+        // glibc gives threads arenas of their own, and what each keeps for later grows for hours:
+        // that is not what a soak looks for.
+        chaos.env("MALLOC_ARENA_MAX", "1");
     }
     if let Some(file) = &arguments.json {
         // Meant as seen from here.

@@ -128,7 +128,7 @@ impl Fuzz {
         // The same on every machine, whatever order its folders have.
         corpus.sort();
         for input in &corpus {
-            check(input, self.least, &answer);
+            check(input, self.least, answer);
         }
         let mut round = 0;
         while match self.until {
@@ -136,7 +136,7 @@ impl Fuzz {
             None => round < self.rounds,
         } {
             let input = self.mangled(&corpus);
-            check(&input, self.least, &answer);
+            check(&input, self.least, answer);
             round += 1;
         }
     }
