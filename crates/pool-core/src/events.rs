@@ -12,6 +12,7 @@ use tokio::sync::broadcast::{self, error::RecvError};
 
 use crate::engine::CloseReason;
 use crate::error::SharedError;
+use crate::event_handlers::EventHandlers;
 use crate::sizing::Brake;
 use crate::{ConnectFault, Limits};
 
@@ -122,6 +123,13 @@ pub type ListenerResult = Result<(), Box<dyn StdError + Send + Sync>>;
 /// Each listener has a task and a queue of its own. One that is slow misses events (they are
 /// counted in `listener_missed`), one that fails or panics is noted (`listener_failures`) and called
 /// again; neither delays a checkout or harms the pool.
+///
+/// The task runs on the pool's runtime, so these methods must not block its thread, as no future
+/// may: [`EventHandlers`] takes closures that do.
+///
+/// # Cancel safety
+///
+/// The pool awaits each call to its end; only the end of the runtime drops one.
 #[async_trait]
 pub trait ConnectionEvents: Send + Sync + 'static {
     /// A connection was opened.
@@ -143,90 +151,11 @@ pub trait ConnectionEvents: Send + Sync + 'static {
     async fn on_pool_created(&self) -> ListenerResult {
         Ok(())
     }
-}
 
-/// Listeners as closures, for those who need one or two.
-///
-/// # Example
-///
-/// ```
-/// use pool_core::EventHandlers;
-///
-/// let handlers = EventHandlers::new()
-///     .on_connect(|| println!("connected"))
-///     .on_error(|error| eprintln!("pool error: {error}"));
-/// ```
-#[derive(Default)]
-#[must_use = "handlers do nothing until a pool is built with them"]
-pub struct EventHandlers {
-    on_connect: Option<Box<dyn Fn() + Send + Sync>>,
-    on_disconnect: Option<Box<dyn Fn() + Send + Sync>>,
-    on_error: Option<ErrorHandler>,
-    on_pool_created: Option<Box<dyn Fn() + Send + Sync>>,
-}
-
-type ErrorHandler = Box<dyn Fn(&(dyn StdError + Send + Sync)) + Send + Sync>;
-
-impl EventHandlers {
-    /// No handler.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Calls `handler` when a connection was opened.
-    pub fn on_connect(mut self, handler: impl Fn() + Send + Sync + 'static) -> Self {
-        self.on_connect = Some(Box::new(handler));
-        self
-    }
-
-    /// Calls `handler` when a connection was closed.
-    pub fn on_disconnect(mut self, handler: impl Fn() + Send + Sync + 'static) -> Self {
-        self.on_disconnect = Some(Box::new(handler));
-        self
-    }
-
-    /// Calls `handler` when a connect failed or a connection did not pass its check.
-    pub fn on_error(
-        mut self,
-        handler: impl Fn(&(dyn StdError + Send + Sync)) + Send + Sync + 'static,
-    ) -> Self {
-        self.on_error = Some(Box::new(handler));
-        self
-    }
-
-    /// Calls `handler` when the pool was built.
-    pub fn on_pool_created(mut self, handler: impl Fn() + Send + Sync + 'static) -> Self {
-        self.on_pool_created = Some(Box::new(handler));
-        self
-    }
-}
-
-impl std::fmt::Debug for EventHandlers {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("EventHandlers").finish_non_exhaustive()
-    }
-}
-
-#[async_trait]
-impl ConnectionEvents for EventHandlers {
-    async fn on_connect(&self) -> ListenerResult {
-        self.on_connect.iter().for_each(|handler| handler());
-        Ok(())
-    }
-
-    async fn on_disconnect(&self) -> ListenerResult {
-        self.on_disconnect.iter().for_each(|handler| handler());
-        Ok(())
-    }
-
-    async fn on_error(&self, error: &(dyn StdError + Send + Sync)) -> ListenerResult {
-        self.on_error.iter().for_each(|handler| handler(error));
-        Ok(())
-    }
-
-    async fn on_pool_created(&self) -> ListenerResult {
-        self.on_pool_created.iter().for_each(|handler| handler());
-        Ok(())
+    /// Closures that may block, to be called instead, on a thread for that.
+    #[doc(hidden)]
+    fn handlers(&self) -> Option<EventHandlers> {
+        None
     }
 }
 
@@ -324,6 +253,7 @@ async fn listen(
     mut receiver: broadcast::Receiver<PoolEvent>,
     counters: Arc<ListenerCounters>,
 ) {
+    let handlers = listener.handlers();
     loop {
         let event = match receiver.recv().await {
             Ok(event) => event,
@@ -333,11 +263,21 @@ async fn listen(
                 continue;
             }
         };
-        let call = AssertUnwindSafe(deliver(&*listener, &event)).catch_unwind();
-        let failure = match call.await {
-            Ok(Ok(())) => None,
-            Ok(Err(error)) => Some(error.to_string()),
-            Err(_panic) => Some("it panicked".to_owned()),
+        let failure = match &handlers {
+            None => {
+                let call = AssertUnwindSafe(deliver(&*listener, &event)).catch_unwind();
+                match call.await {
+                    Ok(Ok(())) => None,
+                    Ok(Err(error)) => Some(error.to_string()),
+                    Err(_panic) => Some(PANICKED.to_owned()),
+                }
+            }
+            Some(handlers) => match handlers.call(&event).await {
+                Ok(()) => None,
+                Err(error) if error.is_panic() => Some(PANICKED.to_owned()),
+                // The runtime has ended.
+                Err(_) => return,
+            },
         };
         if let Some(failure) = failure {
             counters.failures.fetch_add(1, Ordering::Relaxed);
@@ -346,18 +286,15 @@ async fn listen(
     }
 }
 
+const PANICKED: &str = "it panicked";
+
 async fn deliver(listener: &dyn ConnectionEvents, event: &PoolEvent) -> ListenerResult {
     match event {
         PoolEvent::Connected { .. } => listener.on_connect().await,
         PoolEvent::Disconnected { .. } => listener.on_disconnect().await,
         PoolEvent::ConnectFailed { error, .. } => listener.on_error(&**error).await,
         PoolEvent::ConnectionFailed { id, error } => {
-            listener
-                .on_error(&ConnectionFailed {
-                    id: *id,
-                    error: Arc::clone(error),
-                })
-                .await
+            listener.on_error(&ConnectionFailed::new(*id, error)).await
         }
         PoolEvent::PoolCreated => listener.on_pool_created().await,
         PoolEvent::BrakeChanged { .. }
@@ -375,7 +312,14 @@ async fn deliver(listener: &dyn ConnectionEvents, event: &PoolEvent) -> Listener
 
 #[derive(Debug, thiserror::Error)]
 #[error("connection {id} failed: {error}")]
-struct ConnectionFailed {
+pub(crate) struct ConnectionFailed {
     id: u64,
     error: Arc<str>,
+}
+
+impl ConnectionFailed {
+    pub(crate) fn new(id: u64, error: &Arc<str>) -> Self {
+        let error = Arc::clone(error);
+        Self { id, error }
+    }
 }

@@ -69,6 +69,7 @@ mod distributions;
 mod drain;
 mod engine;
 mod error;
+mod event_handlers;
 mod events;
 mod guard;
 mod hooks;
@@ -94,9 +95,8 @@ pub use crate::error::{
     AcquireError, AcquireErrorKind, BuildError, BuildProblem, HeldSince, SharedError, Step,
     WarmupError,
 };
-pub use crate::events::{
-    ConnectionEvents, EventHandlers, Leak, ListenerResult, PoolEvent, PoolEvents,
-};
+pub use crate::event_handlers::EventHandlers;
+pub use crate::events::{ConnectionEvents, Leak, ListenerResult, PoolEvent, PoolEvents};
 pub use crate::guard::PooledConnection;
 pub use crate::hooks::ConnectionInfo;
 pub use crate::limits::{InvalidLimits, Limits};

@@ -49,7 +49,7 @@ impl Backoff {
     }
 
     /// Whether one attempt at a time is made.
-    const fn careful(&self, now: Nanos) -> bool {
+    pub(crate) const fn careful(&self, now: Nanos) -> bool {
         self.failures > 0 || now < self.stillborn_until
     }
 
@@ -218,7 +218,10 @@ impl<C> State<C> {
                     1
                 }
             };
-            worth.max(shortfall).min(self.rules.max_connecting)
+            // A queue that is worth little does not hold up what is opened for the minimum.
+            worth
+                .max(shortfall.saturating_add(self.connecting))
+                .min(self.rules.max_connecting)
         } else {
             self.rules.max_connecting
         };

@@ -186,6 +186,12 @@ impl Tally {
         self.typical_hold
     }
 
+    /// The typical hold time as it was last asked for.
+    #[cfg(all(test, not(pool_loom)))]
+    pub(crate) const fn last_typical_hold(&self) -> Nanos {
+        self.typical_hold
+    }
+
     /// Callers that have asked and do not wait any more, whatever came of it.
     pub(crate) const fn settled(&self) -> u64 {
         self.immediate

@@ -2,12 +2,12 @@
 
 use std::error::Error;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use pool_core::{
     ConnectFault, ConnectionEvents, EventHandlers, ListenerResult, PoolCounters, PoolCounts,
-    PoolEvent, SharedError,
+    PoolEvent, SharedError, TimeSource,
 };
 use pool_testkit::{Answer, eventually, in_time, settle};
 use tokio::time::Instant;
@@ -137,6 +137,49 @@ async fn failures_of_listeners_are_counted_and_do_not_end_them() {
     }
 }
 
+/// Closures may block, even on a runtime with one thread; they are called one at a time, in order.
+#[tokio::test]
+async fn a_closure_that_blocks_its_thread_holds_nobody_up() {
+    const PATIENCE: Duration = secs(10);
+    let connects = Arc::new(AtomicUsize::new(0));
+    let at_once = Arc::new(AtomicUsize::new(0));
+    let let_go = Arc::new(AtomicBool::new(false));
+    let handler = {
+        let (connects, at_once) = (Arc::clone(&connects), Arc::clone(&at_once));
+        let let_go = Arc::clone(&let_go);
+        move || {
+            assert_eq!(at_once.fetch_add(1, Ordering::SeqCst), 0, "two at once");
+            connects.fetch_add(1, Ordering::SeqCst);
+            let began = std::time::Instant::now();
+            while !let_go.load(Ordering::SeqCst) && began.elapsed() < PATIENCE {
+                std::thread::sleep(ms(1));
+            }
+            let_go.store(true, Ordering::SeqCst);
+            at_once.fetch_sub(1, Ordering::SeqCst);
+        }
+    };
+    let (builder, script) = scripted();
+    let pool = builder
+        .limits(0, 1)
+        .time_source(TimeSource::Hardware)
+        .events(EventHandlers::new().on_connect(handler))
+        .build()
+        .unwrap();
+    let began = Instant::now();
+    for _ in 0..100 {
+        take(&pool, 1).await.remove(0).evict();
+    }
+    assert!(began.elapsed() < PATIENCE, "the closure held the pool up");
+    eventually("it is called", || connects.load(Ordering::SeqCst) == 1).await;
+    let_go.store(true, Ordering::SeqCst);
+    eventually("it is called for each", || {
+        connects.load(Ordering::SeqCst) == 100
+    })
+    .await;
+    assert_eq!(pool.pool_metrics().counters.listener_failures, 0);
+    end(pool, &script).await;
+}
+
 /// A slow one misses events, and is told how many it would have had.
 #[tokio::test(start_paused = true)]
 async fn what_a_slow_listener_misses_is_counted() {
@@ -200,12 +243,15 @@ async fn handlers_are_called_for_what_they_ask_for() {
     let mut held = take(&pool, 2).await;
     held[0].evict();
     drop(held);
+    let seen = || {
+        counts
+            .iter()
+            .map(|count| count.load(Ordering::SeqCst))
+            .collect::<Vec<_>>()
+    };
+    eventually("each is called for its own", || seen() == [2, 1, 1, 1, 2]).await;
     settle().await;
-    let seen: Vec<_> = counts
-        .iter()
-        .map(|count| count.load(Ordering::SeqCst))
-        .collect();
-    assert_eq!(seen, [2, 1, 1, 1, 2]);
+    assert_eq!(seen(), [2, 1, 1, 1, 2], "and not again");
     end(pool, &script).await;
 }
 

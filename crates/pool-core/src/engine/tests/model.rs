@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use crate::ConnectFault;
 use crate::clock::Nanos;
 
 /// A pool as the contracts describe it: no vector tricks, no links, no effects.
@@ -11,6 +12,8 @@ pub(super) struct Model {
     pub(super) max: u32,
     /// How much of the maximum is allowed from outside.
     pub(super) allowance: u32,
+    /// How much a sizing policy lets demand open.
+    pub(super) allowed: u32,
     pub(super) closed: bool,
     pub(super) paused: bool,
     pub(super) generation: u64,
@@ -23,6 +26,10 @@ pub(super) struct Model {
     pub(super) connecting: u32,
     /// Whether each checkout is to be checked.
     pub(super) always_checked: bool,
+    /// How many may wait beside those for whom something is coming.
+    pub(super) max_waiters: u32,
+    /// What the last failed connect said of the next one.
+    pub(super) last_fault: Option<ConnectFault>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -45,6 +52,44 @@ impl Model {
     /// The maximum in force.
     pub(super) fn most(&self) -> u32 {
         self.max.min(self.allowance)
+    }
+
+    /// What is open above this is surplus.
+    pub(super) fn bound(&self) -> u32 {
+        self.most().min(self.allowed)
+    }
+
+    /// Whether a caller that comes now finds the queue full: those for whom there is room up to
+    /// `ceiling`, or something on its way, do not count.
+    pub(super) fn queue_is_full(&self, ceiling: u32) -> bool {
+        let coming = self.connecting + self.count(Where::Validating) + self.count(Where::Idle);
+        let covered = coming + ceiling.saturating_sub(self.total());
+        self.waiting() >= self.max_waiters.saturating_add(covered)
+    }
+
+    /// Whether another attempt would fail as the last one did, and no return can help.
+    pub(super) fn is_hopeless(&self) -> bool {
+        self.last_fault == Some(ConnectFault::Permanent) && self.open() == 0
+    }
+
+    pub(super) fn waiting(&self) -> u32 {
+        u32::try_from(self.queue.len()).unwrap()
+    }
+
+    /// How many connects a queue is worth at the least: all of it, unless those who hold
+    /// connections will have served it before a connect could land; then one, as insurance.
+    pub(super) fn worth(&self, oldest: Nanos, hold: Nanos, connect: Nanos) -> u32 {
+        let waiting = self.waiting();
+        let in_use = Nanos::from(self.count(Where::Held));
+        let work = hold * Nanos::from(waiting);
+        if in_use == 0 || connect == 0 || oldest >= connect {
+            waiting
+        } else if work >= connect * in_use {
+            // So many more drain it in the time of one more connect.
+            u32::try_from(work.div_ceil(connect)).unwrap().min(waiting)
+        } else {
+            waiting.min(1)
+        }
     }
 
     /// Connections that count against the maximum.
@@ -71,7 +116,7 @@ impl Model {
         let unfit = self.closed
             || connection.generation != self.generation
             || now >= connection.expires
-            || self.open() > self.most();
+            || self.open() > self.bound();
         if unfit {
             (Where::Closing, None)
         } else if self.always_checked && !self.queue.is_empty() && !self.paused {

@@ -1,6 +1,7 @@
 //! Callers, tasks and a server around one engine, moved by random steps.
 
 mod invariants;
+mod operators;
 mod tasks;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -11,8 +12,8 @@ use super::model::{Model, Where};
 use crate::Limits;
 use crate::clock::{NEVER, Nanos};
 use crate::engine::{
-    CloseReason, ClosedSlot, ConnectOrder, Effects, Given, Mailbox, Place, PutBack, Refusal, Rules,
-    Slot, State, Task, Waiter, Withdrawn,
+    CloseReason, ClosedSlot, ConnectOrder, Effects, Given, Mailbox, Place, PutBack, Refusal,
+    Refused, Rules, Slot, State, Task, Waiter, Withdrawn,
 };
 
 /// A step of the engine.
@@ -36,15 +37,34 @@ pub(super) struct World {
     checks: Vec<Held>,
     cleanings: Vec<Held>,
     closings: Vec<(ClosedSlot, u64)>,
+    connects_take: Nanos,
     /// Whether the step under way evicts what is idle, or tells of something broken.
     evicting: bool,
     failing: bool,
+    /// Whether the last step looked at the queue and at what it is worth.
+    pumped: bool,
     /// What the last step broke.
     broken: Option<String>,
     story: VecDeque<String>,
 }
 
 type Verdict = Result<(), String>;
+
+/// The steps that end by serving the queue and connecting for the rest of it, by how their names
+/// begin.
+const PUMPS: &[&str] = &[
+    "allow",
+    "check failed",
+    "closed",
+    "connect failed",
+    "detach",
+    "landed",
+    "queued",
+    "release broken",
+    "resize",
+    "resume",
+    "upkeep",
+];
 
 impl World {
     pub(super) fn new(rng: &mut fastrand::Rng) -> Self {
@@ -72,7 +92,9 @@ impl World {
             min,
             max,
             allowance: u32::MAX,
+            allowed: u32::MAX,
             always_checked: rules.bypass == 0,
+            max_waiters: rules.max_waiters,
             ..Model::default()
         };
         let mut world = Self {
@@ -88,8 +110,11 @@ impl World {
             checks: Vec::new(),
             cleanings: Vec::new(),
             closings: Vec::new(),
+            // Longer than most holds, or not.
+            connects_take: [5, 2_000][rng.usize(0..2)],
             evicting: false,
             failing: false,
+            pumped: false,
             broken: None,
             story: VecDeque::new(),
         };
@@ -110,6 +135,7 @@ impl World {
 
     pub(super) fn step(&mut self, rng: &mut fastrand::Rng) {
         self.now += [0, 1, 7, 60][rng.usize(0..4)];
+        self.pumped = false;
         match rng.u32(0..100) {
             0..22 => self.acquire(),
             22..40 => self.release(rng),
@@ -120,7 +146,8 @@ impl World {
             66..74 => self.finish_check(rng),
             74..78 => self.finish_cleaning(rng),
             78..86 => self.finish_close(rng),
-            86..90 => self.resize(rng),
+            86..89 => self.resize(rng),
+            89 => self.allow(rng),
             90..93 => self.upkeep(),
             93 => self.retarget(rng),
             94 => self.evict(rng),
@@ -153,6 +180,11 @@ impl World {
     ) -> T {
         self.evicting = name == "evict idle";
         self.failing = name.ends_with("broken") || name.ends_with("failed");
+        self.pumped = PUMPS.iter().any(|pump| name.starts_with(pump));
+        let resizing = name.starts_with("resize") || name.starts_with("allow");
+        let before = self.settings();
+        let idle = self.model.idle.clone();
+        let mut surplus = Vec::new();
         let mut fx = Effects::none();
         let result = step(&mut self.state, self.now, &mut fx);
         self.tell(&format!("{name}: {} tasks", fx.tasks.len()));
@@ -161,6 +193,9 @@ impl World {
             match task {
                 Task::Close { slot, reason } => {
                     self.check_reason(&slot, reason);
+                    if reason == CloseReason::Surplus {
+                        surplus.push(slot.connection);
+                    }
                     self.model.put(slot.connection, Where::Closing);
                     let closed = ClosedSlot {
                         row: slot.row,
@@ -184,9 +219,17 @@ impl World {
                 }
             }
         }
+        // Contract 3: of what is idle, the oldest is closed first.
+        if resizing {
+            self.expect(idle.starts_with(&surplus), || {
+                format!("{surplus:?} were closed of {idle:?}, the oldest first")
+            });
+        }
         if connects > 0 {
+            let shut = self.model.paused || self.model.closed;
+            self.expect(!shut, || "a connect began at a closed gate".to_owned());
             // Contract 3: no connect starts while total ≥ max; contract 4: at most so many at once.
-            let (total, max) = (self.model.total(), self.model.most());
+            let (total, max) = (self.model.total(), self.model.bound());
             self.expect(total <= max, || {
                 format!("a connect began at {total} of {max}")
             });
@@ -202,7 +245,14 @@ impl World {
             }
         }
         self.settle();
+        // What is as it was before is not put in force again.
+        self.pumped &= !(resizing || name == "resume") || self.settings() != before;
         result
+    }
+
+    fn settings(&self) -> impl PartialEq + use<> {
+        let state = &self.state;
+        (state.limits, state.allowance, state.allowed, state.gate)
     }
 
     /// Nothing is closed without the reason that is given for it.
@@ -217,7 +267,7 @@ impl World {
             .min(model.allowance);
         let open = model.open();
         let holds = match reason {
-            CloseReason::Surplus => open > model.most(),
+            CloseReason::Surplus => open > model.bound(),
             CloseReason::Idle => open + model.connecting > wanted.min(self.state.ceiling),
             CloseReason::Lifetime => slot.retiring || self.now >= slot.expires,
             CloseReason::Evicted => self.evicting || connection.generation != model.generation,
@@ -244,31 +294,42 @@ impl World {
         }
         refused.sort_by_key(|(caller, _)| *caller);
         for (caller, refusal) in refused {
-            if matches!(refusal, Refusal::TimedOut(_)) {
-                let late = self.now.saturating_sub(self.state.rules.acquire_timeout);
-                let since = self.since.remove(&caller);
-                self.expect(since.is_some_and(|since| since <= late), || {
-                    format!("{caller} timed out early, since {since:?}")
-                });
-            }
-            if matches!(refusal, Refusal::Shed) {
-                // Only the oldest are shed.
-                let oldest = self.model.queue.front().copied();
-                self.expect(oldest == Some(caller), || {
-                    format!("{caller} shed before {oldest:?}")
-                });
-            }
+            self.check_refusal(caller, &refusal);
             self.model.queue.retain(|waiting| *waiting != caller);
         }
         served.sort_by_key(|(caller, _)| *caller);
         for (caller, slot) in served {
             let oldest = self.model.queue.pop_front();
-            self.expect(oldest == Some(caller), || {
-                format!("{caller} served before {oldest:?}")
+            let lending = !self.model.paused && !self.model.closed;
+            self.expect(oldest == Some(caller) && lending, || {
+                format!("{caller} served before {oldest:?}, lending: {lending}")
             });
             self.model.put(slot.connection, Where::Held);
             self.held.push(slot);
         }
+    }
+
+    /// Nobody is turned away without the reason that is given for it.
+    fn check_refusal(&mut self, caller: u64, refusal: &Refusal) {
+        let since = self.since.remove(&caller);
+        let oldest = self.model.queue.front().copied();
+        let holds = match refusal {
+            Refusal::Closed => self.model.closed,
+            Refusal::Connect(_) => self.failing && self.model.is_hopeless(),
+            // Only the oldest are shed.
+            Refusal::Shed => self.state.rules.controlled_delay.is_some() && oldest == Some(caller),
+            Refusal::TimedOut(_) => {
+                !has_own_timer(caller) && since.is_some_and(|since| self.is_over(since))
+            }
+        };
+        self.expect(holds, || {
+            format!("{caller}, since {since:?}, was told {refusal:?}; oldest: {oldest:?}")
+        });
+    }
+
+    /// Whether the time of a caller is over that came at `since`.
+    fn is_over(&self, since: Nanos) -> bool {
+        since + self.state.rules.acquire_timeout <= self.now
     }
 
     fn acquire(&mut self) {
@@ -298,7 +359,7 @@ impl World {
         }
         let mut fx = Effects::none();
         // The timer's clock is the same one here.
-        let expires = if caller.is_multiple_of(5) {
+        let expires = if has_own_timer(caller) {
             NEVER
         } else {
             now + self.state.rules.acquire_timeout
@@ -309,22 +370,37 @@ impl World {
             expires,
         };
         let mailbox = Mailbox::new(Waker::noop().clone());
-        match self.state.queue(now, place, &mailbox, &mut fx) {
+        let full = self.model.queue_is_full(self.state.ceiling);
+        let backing_off = self.state.backoff.waits(now);
+        let given = self.state.queue(now, place, &mailbox, &mut fx);
+        let name = match given {
+            Given::Place(_) => "queued",
+            Given::Refused(_) => "refused",
+        };
+        match given {
             Given::Place(number) => {
-                self.expect(expected.is_none(), || {
-                    format!("queued in front of {expected:?}")
+                let refusable = full || self.model.closed;
+                self.expect(expected.is_none() && !refusable, || {
+                    format!("queued in front of {expected:?}; full: {full}")
                 });
                 self.callers.push((caller, Waiter { number, mailbox }));
                 self.since.insert(caller, now);
                 self.model.queue.push_back(caller);
             }
-            Given::Refused(_) => {
-                self.expect(expected.is_none(), || {
-                    format!("refused, expected {expected:?}")
+            Given::Refused(refused) => {
+                let holds = match &refused {
+                    Refused::Closed => self.model.closed,
+                    Refused::Connect(_) => {
+                        self.model.is_hopeless() && self.model.connecting == 0 && backing_off
+                    }
+                    Refused::QueueFull => full,
+                };
+                self.expect(expected.is_none() && holds, || {
+                    format!("refused, {refused:?}, expected {expected:?}; full: {full}")
                 });
             }
         }
-        self.engine("queued", |_, _, out| *out = fx);
+        self.engine(name, |_, _, out| *out = fx);
     }
 
     fn release(&mut self, rng: &mut fastrand::Rng) {
@@ -462,81 +538,9 @@ impl World {
         };
         self.check_place(id, (wanted, next));
     }
+}
 
-    fn resize(&mut self, rng: &mut fastrand::Rng) {
-        let max = rng.u32(1..16);
-        let min = rng.u32(0..=max.min(4));
-        if rng.bool() {
-            self.model.allowance = [0, rng.u32(0..16), u32::MAX][rng.usize(0..3)];
-            let allowance = self.model.allowance;
-            let name = format!("allow {allowance}");
-            self.engine(&name, |state, now, fx| {
-                state.set_allowance(allowance, now, fx)
-            });
-        }
-        self.model.min = min;
-        self.model.max = max;
-        let limits = Limits::new(min, max).unwrap();
-        let name = format!("resize to {limits}");
-        self.engine(&name, |state, now, fx| state.set_limits(limits, now, fx));
-    }
-
-    fn retarget(&mut self, rng: &mut fastrand::Rng) {
-        let target = rng.bool().then(|| rng.u32(0..16));
-        self.engine("target", |state, now, fx| state.set_target(target, now, fx));
-    }
-
-    fn evict(&mut self, rng: &mut fastrand::Rng) {
-        if rng.bool() {
-            self.model.generation += 1;
-            self.engine("soft evict", State::soft_evict);
-        } else {
-            self.engine("evict idle", State::evict_idle);
-        }
-    }
-
-    fn pause(&mut self, rng: &mut fastrand::Rng) {
-        if !self.model.closed {
-            self.model.paused = true;
-        }
-        let until = if rng.bool() { NEVER } else { self.now + 50 };
-        self.engine("pause", |state, _, fx| state.pause(until, fx));
-    }
-
-    fn resume(&mut self) {
-        self.model.paused = false;
-        self.engine("resume", State::resume);
-    }
-
-    fn upkeep(&mut self) {
-        if !self.model.closed && self.now >= self.state.paused_until {
-            self.model.paused = false;
-        }
-        let deadline = self.engine("expire", |state, now, fx| state.expire_all(now, fx));
-        let next = self.engine("upkeep", State::upkeep);
-        let next = next.min(deadline);
-        let now = self.now;
-        self.expect(next > now || self.state_is_due(next), || {
-            format!("due at {next}, now {now}")
-        });
-    }
-
-    fn state_is_due(&self, next: Nanos) -> bool {
-        // Only a check that cannot begin yet may be due already.
-        next == self.now && self.state.validating >= self.state.rules.max_connecting
-    }
-
-    fn detach(&mut self, rng: &mut fastrand::Rng) {
-        if self.held.is_empty() {
-            return;
-        }
-        let slot = self.held.swap_remove(rng.usize(0..self.held.len()));
-        self.model.connections.remove(&slot.connection);
-        self.engine("detach", |state, now, fx| state.detach(*slot, now, fx));
-    }
-
-    fn close(&mut self) {
-        self.model.closed = true;
-        self.engine("close", |state, _, fx| state.close(fx));
-    }
+/// One caller in five has a timer of its own; the pool keeps the time of the others.
+const fn has_own_timer(caller: u64) -> bool {
+    caller.is_multiple_of(5)
 }

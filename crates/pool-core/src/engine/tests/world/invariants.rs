@@ -66,7 +66,19 @@ impl World {
         if !state.idle.is_sorted_by_key(|slot| slot.idle_since) {
             return Err("idle connections are not ordered by age".to_owned());
         }
-        self.check_progress()
+        let (open, bound) = (model.open(), model.bound());
+        if open > bound && !model.idle.is_empty() {
+            return Err(format!("{open} of {bound} are open, and some of them idle"));
+        }
+        same("ceiling", state.ceiling, bound.min(state.server_room))?;
+        if model.closed && !(model.queue.is_empty() && model.idle.is_empty()) {
+            return Err("closed, and somebody waits or something is idle".to_owned());
+        }
+        self.check_progress()?;
+        if self.pumped {
+            self.check_service()?;
+        }
+        Ok(())
     }
 
     /// Nobody waits for something that is there, and nobody waits for nothing.
@@ -88,6 +100,53 @@ impl World {
         } else {
             Err("callers wait and nothing is being opened".to_owned())
         }
+    }
+
+    /// After a step that looked at the queue: every caller has a check under way for it as long as
+    /// something is idle, and as many connects as room, `max_connecting` and backoff allow and the
+    /// queue is worth.
+    fn check_service(&self) -> Verdict {
+        let (state, model) = (&self.state, &self.model);
+        if state.gate != Gate::Open {
+            return Ok(());
+        }
+        let waiting = model.waiting();
+        let checks = model.count(Where::Validating);
+        if waiting > checks && !model.idle.is_empty() {
+            return Err(format!(
+                "{waiting} wait beside idle connections, {checks} of which are being checked"
+            ));
+        }
+        if state.backoff.waits(self.now) {
+            return Ok(());
+        }
+        // After a check that failed, no other one is counted on.
+        let demand = waiting.saturating_sub(if state.doubt { 0 } else { checks });
+        let replaced = model.open().saturating_sub(state.retiring);
+        let shortfall = state.floor().saturating_sub(replaced);
+        let room = state.ceiling.saturating_sub(model.total()) + model.connecting;
+        let most = if state.backoff.careful(self.now) {
+            1
+        } else if demand > shortfall {
+            let oldest = model
+                .queue
+                .front()
+                .map_or(0, |one| self.now - self.since[one]);
+            let (hold, connect) = (state.tally.last_typical_hold(), state.tally.typical_connect);
+            let worth = model.worth(oldest, hold, connect);
+            worth.max(shortfall).min(state.rules.max_connecting)
+        } else {
+            state.rules.max_connecting
+        };
+        let wanted = demand.max(shortfall).min(room).min(most);
+        if model.connecting < wanted {
+            return Err(format!(
+                "{} connects are under way and {wanted} are wanted: {waiting} wait, \
+                 {shortfall} are short, there is room for {room}, at most {most} at once",
+                model.connecting
+            ));
+        }
+        Ok(())
     }
 
     /// Lets everything finish. Nothing may be left over, and the last limits hold.
@@ -130,7 +189,7 @@ impl World {
         if counts.waiting > 0 || counts.active > 0 || counts.connecting > 0 || counts.closing > 0 {
             return Err(format!("not at rest: {counts}"));
         }
-        if counts.total > self.model.most() || (self.model.closed && counts.total > 0) {
+        if counts.total > self.model.bound() || (self.model.closed && counts.total > 0) {
             return Err(format!("more than the last limits allow: {counts}"));
         }
         if counts.total != u32::try_from(self.model.connections.len()).unwrap() {

@@ -24,9 +24,16 @@ impl World {
                 return;
             }
         };
+        self.model.last_fault = Some(fault);
+        let hopeless = self.model.open() == 0 && fault == ConnectFault::Permanent;
         self.engine("connect failed", |state, now, fx| {
             let failure = ConnectFailure::new(Arc::new(std::fmt::Error), now, fault);
             state.connect_failed(order, failure, now, fx);
+        });
+        // Contract 4: with nothing open, a permanent failure is told to all.
+        let waiting = self.model.waiting();
+        self.expect(!hopeless || waiting == 0, || {
+            format!("{waiting} still wait for what cannot be opened")
         });
     }
 
@@ -42,7 +49,7 @@ impl World {
         let landing = Landing {
             order,
             connection: id,
-            took: 5,
+            took: self.connects_take,
         };
         self.engine("landed", |state, now, fx| state.landed(landing, now, fx));
         let slots = self.state.idle.iter().chain(&self.held).chain(&self.checks);
