@@ -134,12 +134,12 @@ impl fmt::Display for Explanation {
             && changed.at != last.at
         {
             let verb = match changed.decision.direction {
-                Direction::Down => "shrank",
-                Direction::Stay | Direction::Up => "grew",
+                Direction::Down => "fell",
+                Direction::Stay | Direction::Up => "rose",
             };
             write!(
                 f,
-                " It last {verb} {}: {}.",
+                " The target last {verb} {}: {}.",
                 ago(changed.at),
                 changed.decision.reason
             )?;

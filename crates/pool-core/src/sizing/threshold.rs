@@ -38,7 +38,20 @@ impl SizingPolicy for ThresholdPolicy {
         } = self.config;
         let utilisation = seen.utilisation();
         let size = seen.base();
-        let stay = |reason| Decision::resize(size, size, reason);
+        let resize = |target, reason| {
+            let mut reason: String = reason;
+            // Demand has opened more than the target, or less is open than it: say what changes.
+            if size != seen.target {
+                let from = seen.target;
+                reason += &if target == from {
+                    format!(" (target {from} stays)")
+                } else {
+                    format!(" (target {from} → {target})")
+                };
+            }
+            Decision::resize(seen.target, target, reason)
+        };
+        let stay = |reason| resize(size, reason);
         let in_use = seen.average_in_use;
         // Prints 10 as 10 and 10.26 as 10.3.
         let existed = (seen.average_size * 10.0).round() / 10.0;
@@ -47,7 +60,7 @@ impl SizingPolicy for ThresholdPolicy {
             let target = seen.within(size.saturating_add(scale_up_increment));
             return if target > size {
                 let reason = format!("{facts} is at or above {up} %: {size} → {target}");
-                Decision::resize(size, target, reason)
+                resize(target, reason)
             } else {
                 stay(format!(
                     "{facts} is at or above {up} %, but {size} is the maximum"
@@ -63,7 +76,7 @@ impl SizingPolicy for ThresholdPolicy {
             let target = size.saturating_sub(scale_down_increment).max(lowest);
             return if target < size {
                 let reason = format!("{facts} is at or below {down} %: {size} → {target}");
-                Decision::resize(size, target, reason)
+                resize(target, reason)
             } else if size == seen.min {
                 stay(format!(
                     "{facts} is at or below {down} %, but {size} is the minimum"
@@ -90,12 +103,20 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::sizing::Direction;
 
     /// (average in use, size, peak, waiting) → target, with the seed's own settings.
     #[track_caller]
     fn check(seen: (f64, u32, u32, u32), target: u32) {
-        let (average_in_use, size, peak_in_use, waiting) = seen;
-        let observation = Observation {
+        let decision = decided(seen, |_| {});
+        assert_eq!(decision.target, target, "{decision:?}");
+    }
+
+    fn decided(
+        (average_in_use, size, peak_in_use, waiting): (f64, u32, u32, u32),
+        change: impl FnOnce(&mut Observation),
+    ) -> Decision {
+        let mut observation = Observation {
             interval: Duration::from_secs(10),
             average_in_use,
             average_size: f64::from(size),
@@ -107,9 +128,9 @@ mod tests {
             max: 100,
             ..Observation::default()
         };
+        change(&mut observation);
         let mut policy = ThresholdPolicy::new(DynamicPoolConfig::default()).unwrap();
-        let decision = policy.decide(&observation);
-        assert_eq!(decision.target, target, "{decision:?}");
+        policy.decide(&observation)
     }
 
     #[test]
@@ -139,6 +160,24 @@ mod tests {
     fn an_empty_pool_grows_only_when_somebody_waits() {
         check((0.0, 0, 0, 0), 5);
         check((0.0, 0, 0, 3), 15);
+    }
+
+    /// The size is where a step begins; what it moves is the target.
+    #[test]
+    fn a_decision_is_told_against_the_target_in_force() {
+        #[track_caller]
+        fn check(seen: (f64, u32, u32), target: u32, direction: Direction, reason: &str) {
+            let (average, size, peak) = seen;
+            let decision = decided((average, size, peak, 0), |seen| seen.target = target);
+            assert_eq!(decision.direction, direction, "{decision:?}");
+            assert!(decision.reason.ends_with(reason), "{decision:?}");
+        }
+        use Direction::{Down, Stay, Up};
+        check((20.0, 40, 40), 5, Up, "40 stays (target 5 → 40)");
+        check((1.0, 15, 12), 5, Up, "15 → 12 (target 5 → 12)");
+        check((1.0, 15, 12), 12, Stay, "15 → 12 (target 12 stays)");
+        check((1.0, 15, 12), 15, Down, "15 → 12");
+        check((1.0, 5, 5), 20, Down, "20 → 15");
     }
 
     #[test]

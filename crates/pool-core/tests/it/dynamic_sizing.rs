@@ -99,6 +99,42 @@ async fn the_seeds_settings_evaluation_by_evaluation() {
     end(pool, &script).await;
 }
 
+/// Demand has opened more than the target: what is decided is told against the target, which is what
+/// changes.
+#[tokio::test(start_paused = true)]
+async fn after_a_burst_the_target_is_what_has_moved() {
+    use Direction::{Down, Stay, Up};
+    let (pool, script) = pool(0, 1);
+    pool.set_dynamic_pool_config(seed()).unwrap();
+    settle().await;
+    let mut events = pool.subscribe();
+    let mut held = take(&pool, 40).await;
+    tokio::time::sleep(ms(5)).await;
+    held.truncate(20);
+    assert_eq!((pool.target(), pool.counts().total), (5, 40));
+
+    // Twenty of forty: the size stays, and the target follows it.
+    let decision = evaluate(&pool, &mut held, 20).await;
+    decided(&decision, 40, Up, "70 %: 40 stays (target 5 → 40)");
+    let told = loop {
+        if let PoolEvent::TargetChanged { from, to, .. } =
+            in_time("a change", events.next()).await.unwrap()
+        {
+            break (from, to);
+        }
+    };
+    assert_eq!((told, pool.target()), ((5, 40), 40));
+    assert_eq!(pool.explain().changed.unwrap().decision, decision);
+
+    let decision = evaluate(&pool, &mut held, 20).await;
+    decided(&decision, 40, Stay, "70 %: 40 stays");
+    assert!(!decision.reason.contains("target"), "{decision:?}");
+    let decision = evaluate(&pool, &mut held, 2).await;
+    decided(&decision, 35, Down, "40 → 35");
+    held.clear();
+    end(pool, &script).await;
+}
+
 /// Thresholds are inclusive: exactly 70 % grows, exactly 30 % shrinks.
 #[tokio::test(start_paused = true)]
 async fn the_thresholds_are_inclusive() {
