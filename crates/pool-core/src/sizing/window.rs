@@ -76,7 +76,8 @@ impl Window {
             min,
             max,
             server_room: match state.saturated_until {
-                Some(_) => state.ceiling,
+                // Not the ceiling: what a policy has allowed is no word of the server's.
+                Some(_) => state.server_room.min(max),
                 None => max,
             },
         }
