@@ -451,6 +451,7 @@ impl World<'_> {
                 target.waiters.pop_front();
             }
         }
+        self.pools[pool].counts.waited += 1;
         self.pools[pool].waited(self.now - since);
         self.grow(pool);
         if tries < self.workload.retries {

@@ -23,7 +23,7 @@ pub struct Observation {
     pub peak_in_use: u32,
     /// Callers that wait now.
     pub waiting: u32,
-    /// Callers that were served in the interval after they had waited.
+    /// Callers that had waited when, in the interval, they were served or gave up.
     pub waited: u64,
     /// Callers that asked in the interval, whatever came of it.
     pub arrivals: u64,

@@ -8,7 +8,7 @@ use super::{Decision, DynamicPoolConfig, InvalidDynamicPoolConfig, Observation, 
 ///   at one instant is noise.
 /// - Both thresholds are inclusive.
 /// - The size never goes below the most connections that were in use at once in the interval, and
-///   never down while callers wait.
+///   never down while callers wait or after an interval in which any had to.
 /// - The limits are those of the pool that is observed.
 #[derive(Clone, Copy, Debug)]
 pub struct ThresholdPolicy {
@@ -71,6 +71,10 @@ impl SizingPolicy for ThresholdPolicy {
             if seen.waiting > 0 {
                 let waiting = seen.waiting;
                 return stay(format!("{facts}, but {waiting} callers wait: {size} stays"));
+            }
+            if seen.waited > 0 {
+                let waited = seen.waited;
+                return stay(format!("{facts}, but {waited} callers waited: {size} stays"));
             }
             let lowest = seen.within(seen.peak_in_use);
             let target = size.saturating_sub(scale_down_increment).max(lowest);
@@ -150,10 +154,17 @@ mod tests {
     }
 
     #[test]
-    fn never_below_the_peak_and_never_down_while_callers_wait() {
+    fn never_below_the_peak_and_never_down_while_callers_wait_or_after_they_did() {
         check((2.0, 20, 18, 0), 18);
         check((2.0, 20, 20, 0), 20);
         check((2.0, 20, 3, 1), 20);
+        // Nobody waits now, but somebody did.
+        let decision = decided((2.0, 20, 3, 0), |seen| seen.waited = 1);
+        assert_eq!(decision.target, 20);
+        assert!(decision.reason.ends_with("1 callers waited: 20 stays"));
+        // Growth is not barred by it.
+        let decision = decided((15.0, 20, 20, 0), |seen| seen.waited = 1);
+        assert_eq!(decision.target, 30);
     }
 
     #[test]

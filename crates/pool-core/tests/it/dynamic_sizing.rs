@@ -233,6 +233,40 @@ async fn the_pool_does_not_shrink_while_callers_wait() {
     end(pool, &script).await;
 }
 
+/// Nor after an interval in which somebody had to wait, whether that was served or gave up.
+#[tokio::test(start_paused = true)]
+async fn the_pool_does_not_shrink_after_callers_had_to_wait() {
+    let (pool, script) = pool(0, 1);
+    let config = DynamicPoolConfig {
+        min_size: 2,
+        max_size: 10,
+        ..seed()
+    };
+    pool.set_dynamic_pool_config(config).unwrap();
+    pool.set_target(Some(10));
+    settle().await;
+    let mut held = take(&pool, 10).await;
+    let served_late = line_up(&pool, 1).await.remove(0);
+    tokio::time::sleep(ms(5)).await;
+    held.clear();
+    drop(served(served_late).await);
+    let decision = evaluate(&pool, &mut held, 1).await;
+    decided(&decision, 10, Direction::Stay, "1 callers waited: 10 stays");
+
+    held.extend(take(&pool, 9).await);
+    let gives_up = tokio::spawn(pool.acquire_owned_timeout(ms(5)));
+    tokio::time::sleep(ms(10)).await;
+    assert!(gives_up.await.unwrap().is_err());
+    let decision = evaluate(&pool, &mut held, 1).await;
+    decided(&decision, 10, Direction::Stay, "1 callers waited: 10 stays");
+
+    // An interval in which nobody waited.
+    let decision = evaluate(&pool, &mut held, 1).await;
+    decided(&decision, 5, Direction::Down, "10 → 5");
+    held.clear();
+    end(pool, &script).await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_configuration_that_contradicts_itself_changes_nothing() {
     let (pool, script) = pool(1, 3);
