@@ -23,7 +23,8 @@ pub struct Observation {
     pub peak_in_use: u32,
     /// Callers that wait now.
     pub waiting: u32,
-    /// Callers that had waited when, in the interval, they were served or gave up.
+    /// Callers that found no connection idle in the interval, and had to wait. Those for whom an
+    /// idle one was checked first do not count.
     pub waited: u64,
     /// Callers that asked in the interval, whatever came of it.
     pub arrivals: u64,

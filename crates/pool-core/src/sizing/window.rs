@@ -2,7 +2,7 @@
 
 use super::Observation;
 use crate::clock::{Nanos, between};
-use crate::engine::{State, Tally};
+use crate::engine::State;
 
 /// The readings at the beginning of an interval.
 #[derive(Debug)]
@@ -10,7 +10,7 @@ pub(super) struct Window {
     began: Nanos,
     use_integral: u128,
     size_integral: u128,
-    waited: u64,
+    short: u64,
     arrivals: u64,
     returns: u64,
     held: u128,
@@ -27,7 +27,7 @@ impl Window {
             began: now,
             use_integral: state.use_integral(now),
             size_integral: tally.size_integral(now, state.total),
-            waited: waited(tally),
+            short: tally.short,
             arrivals: tally.settled() + u64::from(state.waiters.len()),
             returns: tally.returns,
             held: tally.held,
@@ -63,7 +63,7 @@ impl Window {
             average_size: sized as f64 / nanos,
             peak_in_use,
             waiting: state.waiters.len(),
-            waited: self.waited.saturating_sub(then.waited),
+            waited: self.short - then.short,
             arrivals: self.arrivals.saturating_sub(then.arrivals),
             returns,
             hold: between(0, Nanos::try_from(held).unwrap_or(Nanos::MAX)),
@@ -82,9 +82,4 @@ impl Window {
             },
         }
     }
-}
-
-/// Callers that have waited and do not any more, whether they were served or not.
-const fn waited(tally: &Tally) -> u64 {
-    tally.queued.saturating_sub(tally.passed_on) + tally.timeouts + tally.cancelled + tally.shed
 }
