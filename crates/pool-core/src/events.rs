@@ -20,7 +20,8 @@ use crate::{ConnectFault, Limits};
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum PoolEvent {
-    /// Something began, or ceased, to hold the pool's growth back.
+    /// Something began, or ceased, to hold the pool's growth back. Where decisions are not applied,
+    /// nothing does.
     BrakeChanged {
         /// What does now.
         brake: Option<Brake>,

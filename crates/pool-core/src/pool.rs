@@ -213,6 +213,9 @@ impl<M: ConnectionManager> Pool<M> {
     /// once, oldest first; those in use are closed when they come back. A holder is never
     /// interrupted.
     ///
+    /// Sizing by load keeps to the limits in force, whoever has set them: these hold until
+    /// somebody sets others, be it with another configuration of dynamic sizing.
+    ///
     /// # Errors
     ///
     /// `min` above `max`, or a `max` of zero; the limits in force stay.

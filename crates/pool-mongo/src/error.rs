@@ -6,11 +6,14 @@ use std::panic::Location;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mongodb::error::{Error as DriverError, ErrorKind};
+use mongodb::error::{Error as DriverError, ErrorKind, SYSTEM_OVERLOADED_ERROR};
 use pool_core::{AcquireError, AcquireErrorKind, BuildError, ConnectFault, InvalidLimits, Step};
 
 use crate::manager::MongoManager;
 use crate::uri::UriProblem;
+
+/// `IngressRequestRateLimitExceeded`.
+const INGRESS_RATE_EXCEEDED: i32 = 462;
 
 /// A pool cannot be built.
 #[derive(Debug, thiserror::Error)]
@@ -232,6 +235,12 @@ impl MongoConnectError {
     }
 
     /// What this means for the next attempt.
+    ///
+    /// [`ConnectFault::Saturated`] where the server *answers* that it is overloaded (code 462, or
+    /// the label `SystemOverloadedError`; from MongoDB 8.2 on). One whose
+    /// `maxIncomingConnections` are taken closes the socket without a word, as one does that goes
+    /// down: that is transient, and so is what the driver itself labels as overload because a
+    /// handshake broke off.
     #[must_use]
     pub fn fault(&self) -> ConnectFault {
         match &self.inner.problem {
@@ -247,9 +256,18 @@ impl MongoConnectError {
                     | ErrorKind::IncompatibleServer { .. }
                     | ErrorKind::Shutdown,
                 ) => ConnectFault::Permanent,
+                Some(ErrorKind::Command(answer)) if self.is_overload(answer.code) => {
+                    ConnectFault::Saturated
+                }
                 _ => ConnectFault::Transient,
             },
         }
+    }
+
+    /// Whether an answer of the server with this code says that it is overloaded.
+    fn is_overload(&self, code: i32) -> bool {
+        let labelled = |error: &DriverError| error.contains_label(SYSTEM_OVERLOADED_ERROR);
+        code == INGRESS_RATE_EXCEEDED || self.inner.driver.as_ref().is_some_and(labelled)
     }
 
     /// What this is counted under: the reason's name, or the code of the server's answer.
@@ -515,5 +533,31 @@ impl fmt::Display for MongoWarmupError {
 impl StdError for MongoWarmupError {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         self.cause.as_ref().map(|cause| &**cause as _)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A server that answers with this code.
+    fn answered(code: i32) -> MongoConnectError {
+        let answer = serde_json::json!({ "code": code, "errmsg": "in words" });
+        let answer = serde_json::from_value(answer).unwrap();
+        let error = DriverError::from(ErrorKind::Command(answer));
+        MongoConnectError::new("db:27017", ConnectProblem::Other, Some(error))
+    }
+
+    #[test]
+    fn a_server_that_says_it_is_overloaded_has_no_room() {
+        let full = answered(462);
+        assert_eq!(full.fault(), ConnectFault::Saturated);
+        assert_eq!(full.code(), "462");
+        // `ShutdownInProgress`, and a socket that was closed without a word.
+        assert_eq!(answered(91).fault(), ConnectFault::Transient);
+        let closed = std::io::Error::from(std::io::ErrorKind::ConnectionReset);
+        let closed = DriverError::from(ErrorKind::Io(Arc::new(closed)));
+        let closed = MongoConnectError::new("db:27017", ConnectProblem::Other, Some(closed));
+        assert_eq!(closed.fault(), ConnectFault::Transient);
     }
 }

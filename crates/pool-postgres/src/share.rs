@@ -19,6 +19,8 @@ use crate::pool::Inner;
 /// How often the surplus is counted while it is waited for.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
+const ROOM: &str = "at least one connection is never shared";
+
 /// What the limits of a pool are divided into: what the engine may open, and what is lent to
 /// pools of sqlx.
 #[derive(Debug)]
@@ -31,6 +33,8 @@ struct Divided {
     /// As the service set them.
     limits: Limits,
     dynamic: Option<DynamicPoolConfig>,
+    /// Its sizes have not become the limits yet.
+    sizes_due: bool,
     /// How much of the maximum belongs to pools of sqlx.
     shared: u32,
 }
@@ -41,6 +45,7 @@ impl Budget {
             divided: Mutex::new(Divided {
                 limits,
                 dynamic: None,
+                sizes_due: false,
                 shared: 0,
             }),
         }
@@ -48,10 +53,10 @@ impl Budget {
 }
 
 impl Divided {
-    /// The sizes of dynamic sizing become the limits, unless they are only advice.
+    /// The sizes of dynamic sizing become the limits, once, as soon as they are more than advice.
     fn adopt_sizes(&mut self, mode: SizingMode) {
         let Some(config) = self.dynamic else { return };
-        if mode != SizingMode::Advise {
+        if mode != SizingMode::Advise && std::mem::take(&mut self.sizes_due) {
             self.limits = Limits::new(config.min_size, config.max_size)
                 .expect("a validated configuration has valid sizes");
         }
@@ -83,6 +88,7 @@ impl Inner {
         let mut divided = self.budget.divided.lock();
         self.size(config, divided.shared)?;
         divided.dynamic = Some(config);
+        divided.sizes_due = true;
         divided.adopt_sizes(self.engine.sizing_mode());
         Ok(())
     }
@@ -91,6 +97,8 @@ impl Inner {
         let mut divided = self.budget.divided.lock();
         self.engine.set_sizing_mode(mode);
         divided.adopt_sizes(mode);
+        // The engine may have been told of sizes again when a part was lent.
+        self.keep_to_limits(&divided);
     }
 
     /// Lends a part of the maximum, unless nothing would be left.
@@ -121,20 +129,18 @@ impl Inner {
 
     /// Puts the engine's part in force.
     fn divide(&self, divided: Divided) {
-        const ROOM: &str = "at least one connection is never shared";
-        let Divided {
-            limits,
-            dynamic,
-            shared,
-        } = divided;
-        if let Some(config) = dynamic {
+        if let Some(config) = divided.dynamic {
             // Limits set after it may have left its own maximum behind.
-            let shared = shared.min(config.max_size - 1);
+            let shared = divided.shared.min(config.max_size - 1);
             self.size(config, shared).expect(ROOM);
         }
-        // As may an advising configuration that has come into force since.
-        let shared = shared.min(limits.max() - 1);
-        self.limit(limits, shared).expect(ROOM);
+        self.keep_to_limits(&divided);
+    }
+
+    fn keep_to_limits(&self, divided: &Divided) {
+        // An advising configuration that has come into force since may have left them behind.
+        let shared = divided.shared.min(divided.limits.max() - 1);
+        self.limit(divided.limits, shared).expect(ROOM);
     }
 
     fn limit(&self, limits: Limits, shared: u32) -> Result<(), InvalidLimits> {
@@ -359,5 +365,31 @@ mod tests {
         assert_eq!(pool.limits().max(), 4);
         second.close().await;
         assert_eq!(pool.limits().max(), 4);
+    }
+
+    /// What is said of the limits is what the engine keeps to.
+    #[tokio::test]
+    async fn limits_set_by_hand_outlast_the_mode_and_what_is_lent() {
+        let pool = PostgresPool::builder("postgres://u@127.0.0.1:1/d")
+            .unwrap()
+            .build()
+            .unwrap();
+        pool.set_dynamic_pool_config(DynamicPoolConfig {
+            enabled: true,
+            min_size: 1,
+            max_size: 20,
+            ..DynamicPoolConfig::default()
+        })
+        .unwrap();
+        pool.set_limits(0, 8).unwrap();
+        let max = |pool: &PostgresPool| (pool.limits().max(), pool.counts().max);
+        for mode in [SizingMode::Freeze, SizingMode::Advise, SizingMode::Apply] {
+            pool.set_sizing_mode(mode);
+            assert_eq!(max(&pool), (8, 8), "{mode:?}");
+            let lent = pool.sqlx_pool(3).await.unwrap();
+            assert_eq!(max(&pool), (8, 5), "{mode:?}");
+            lent.close().await;
+        }
+        assert_eq!(max(&pool), (8, 8));
     }
 }

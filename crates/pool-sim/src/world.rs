@@ -310,6 +310,7 @@ impl World<'_> {
             return self.lend(pool, index);
         }
         self.at(now + patience, Event::TimesOut(index, serial));
+        self.pools[pool].counts.waited += 1;
         let target = &mut self.pools[pool];
         if target.plan.growth == Growth::Inline && target.total() < target.most() {
             self.opens_inline(pool, index);
@@ -346,7 +347,6 @@ impl World<'_> {
         // The serial changes, so that its timeout finds nobody.
         self.serial += 1;
         request.serial = self.serial;
-        target.counts.waited += u64::from(waited > 0);
         target.lent();
         target.waited(waited);
         self.recorder.waits(now, -1);

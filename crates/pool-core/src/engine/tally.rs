@@ -24,7 +24,9 @@ pub(crate) struct Tally {
     pub(crate) immediate: u64,
     /// Checkouts that were given a connection after they had queued.
     pub(crate) queued: u64,
-    /// Of these, the ones whose caller had just given up.
+    /// Callers that were queued because no connection was idle, whatever came of it.
+    pub(crate) short: u64,
+    /// Of those that were queued and served, the ones whose caller had just given up.
     pub(crate) passed_on: u64,
     pub(crate) opened: u64,
     pub(crate) connect_failures: u64,
@@ -95,6 +97,7 @@ impl Tally {
         Self {
             immediate: 0,
             queued: 0,
+            short: 0,
             passed_on: 0,
             opened: 0,
             connect_failures: 0,

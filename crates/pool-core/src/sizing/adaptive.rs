@@ -62,8 +62,8 @@ impl Default for AdaptiveConfig {
 #[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidAdaptiveConfig {
-    /// A duration is zero.
-    #[error("{field} is 0: want at least a millisecond")]
+    /// A duration is zero, or hardly more.
+    #[error("{field} is below a millisecond: want at least one")]
     Zero {
         /// Its name.
         field: &'static str,
@@ -365,3 +365,6 @@ const fn to_f64(count: u64) -> f64 {
 fn ceil(value: f64) -> u32 {
     value.ceil() as u32
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,25 +12,26 @@ pub fn decide(policy: &mut dyn SizingPolicy, seen: &Observation) -> Decision {
     let base = seen.base();
     if decision.target > seen.server_room.max(seen.min) {
         let (wanted, room) = (decision.target, seen.server_room.max(seen.min));
-        hold(&mut decision, room, base, Brake::ServerFull);
+        hold(&mut decision, room, Brake::ServerFull);
         decision.reason = format!(
             "{}; but the server has no room for more than {}: {room} instead of {wanted}",
             decision.reason, seen.server_room
         );
     } else if seen.connect_failures > 0 && seen.opened == 0 && decision.target > base {
         let wanted = decision.target;
-        hold(&mut decision, base, base, Brake::ConnectFailures);
+        hold(&mut decision, base, Brake::ConnectFailures);
         decision.reason = format!(
             "{}; but {} connects failed and none succeeded: {base} stays, not {wanted}",
             decision.reason, seen.connect_failures
         );
     }
+    // Whatever a policy compares with: what a decision changes is the target in force.
+    decision.direction = Direction::between(seen.target, decision.target);
     decision
 }
 
-fn hold(decision: &mut Decision, target: u32, base: u32, brake: Brake) {
+const fn hold(decision: &mut Decision, target: u32, brake: Brake) {
     decision.target = target;
-    decision.direction = Direction::between(base, target);
     decision.brake = Some(brake);
 }
 
@@ -91,5 +92,9 @@ mod tests {
             seen.opened = 1;
         };
         check(20, mixed, (20, Up, None), "wants 20");
+        // A burst has opened more than the target, and the policy compares with the size.
+        let burst = |seen: &mut Observation| seen.target = 5;
+        check(10, burst, (10, Up, None), "wants 10");
+        check(5, burst, (5, Stay, None), "wants 5");
     }
 }

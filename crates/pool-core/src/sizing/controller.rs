@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::log::DecisionLog;
 use super::window::Window;
 use super::{
-    Decision, DecisionRecord, DynamicPoolConfig, Explanation, InvalidDynamicPoolConfig,
+    Brake, Decision, DecisionRecord, DynamicPoolConfig, Explanation, InvalidDynamicPoolConfig,
     Observation, SizingPolicy, ThresholdPolicy, decide,
 };
 use crate::clock::nanos;
@@ -25,8 +25,16 @@ const INTERVAL: Duration = Duration::from_secs(10);
 /// Sizing by load, as each pool of this project offers it.
 pub trait DynamicSizing {
     /// Puts a configuration in force while the pool runs: its sizes become the pool's limits, and
-    /// an enabled one starts, or restarts, the evaluations. A disabled one stops them; its sizes
-    /// hold all the same. In [`SizingMode::Advise`] it only bounds the advice.
+    /// an enabled one starts the evaluations. A disabled one stops them; its sizes hold all the
+    /// same. In [`SizingMode::Advise`] it only bounds the advice, and its sizes wait for another
+    /// mode.
+    ///
+    /// Evaluations that run go on at their pace, unless the pace itself is another one: a
+    /// configuration may be set again and again without keeping the pool from being looked at.
+    ///
+    /// The limits are the one truth: those that are set after a configuration
+    /// ([`Pool::set_limits`]) hold until the next configuration, whatever becomes of the mode and
+    /// the policy.
     ///
     /// What [`warnings`](DynamicPoolConfig::warnings) says of it is logged.
     ///
@@ -89,7 +97,14 @@ struct Running {
     config: Option<DynamicPoolConfig>,
     installed: Option<Installed>,
     mode: SizingMode,
+    /// The sizes of the configuration have not become the pool's limits yet.
+    sizes_due: bool,
+    /// Ends the run of the evaluations.
     stop: CancellationToken,
+    /// Cancelled by each change: what was decided before it comes to nothing.
+    void: CancellationToken,
+    /// What decisions that were applied hold growth back for.
+    brake: Option<Brake>,
     log: DecisionLog,
 }
 
@@ -103,10 +118,12 @@ struct Installed {
     surplus_timeout: Option<Duration>,
 }
 
-/// What one run of the evaluations needs to know.
-#[derive(Clone, Copy, Debug)]
+/// What one evaluation needs to know.
+#[derive(Clone, Copy, Debug, PartialEq)]
 struct Terms {
     config: Option<DynamicPoolConfig>,
+    /// The number of the installed policy.
+    policy: Option<u64>,
     enabled: bool,
     mode: SizingMode,
     interval: Duration,
@@ -123,6 +140,7 @@ impl Running {
             .max(Duration::from_millis(1));
         Terms {
             config: self.config,
+            policy: installed.map(|installed| installed.number),
             enabled: self
                 .config
                 .map_or_else(|| installed.is_some(), |config| config.enabled),
@@ -134,14 +152,27 @@ impl Running {
         }
     }
 
-    fn restart(&mut self) -> (Terms, CancellationToken) {
-        self.stop.cancel();
-        self.stop = CancellationToken::new();
-        (self.terms(), self.stop.clone())
+    /// The sizes that have become due, once.
+    fn due(&mut self, terms: &Terms) -> Option<Limits> {
+        if terms.mode == SizingMode::Advise || !self.sizes_due {
+            return None;
+        }
+        self.sizes_due = false;
+        terms.limits()
     }
 }
 
 impl Terms {
+    /// Whether evaluations that run under `before` are not those that are wanted now.
+    fn restarts(&self, before: &Self) -> bool {
+        let run = |terms: &Self| (terms.enabled, terms.policy, terms.interval);
+        run(self) != run(before)
+    }
+
+    const fn applied(&self) -> bool {
+        self.enabled && matches!(self.mode, SizingMode::Apply)
+    }
+
     fn limits(&self) -> Option<Limits> {
         let config = self.config?;
         let limits = Limits::new(config.min_size, config.max_size);
@@ -159,7 +190,10 @@ impl<M: ConnectionManager> DynamicSizing for Pool<M> {
             tracing::warn!(pool = self.name(), %warning, "dynamic pool configuration");
         }
         self.shared
-            .resize_by_load(|running| running.config = Some(config));
+            .resize_by_load(|running| {
+                running.config = Some(config);
+                running.sizes_due = true;
+            });
         Ok(())
     }
 
@@ -219,49 +253,81 @@ impl<M: ConnectionManager> DynamicSizing for Pool<M> {
 }
 
 impl<M: ConnectionManager> Shared<M> {
-    /// Changes how the pool is sized, and begins the evaluations anew.
+    /// Changes how the pool is sized. Evaluations begin anew only if they are others than before.
     fn resize_by_load(self: &Arc<Self>, change: impl FnOnce(&mut Running)) {
-        let (terms, stop) = {
-            let mut running = self.sizer.running.lock();
-            change(&mut running);
-            running.restart()
-        };
         let idle_timeout = self.tuned.lock().idle_timeout;
         let idle_timeout = idle_timeout.map_or(crate::clock::NEVER, nanos);
-        self.step(|state, now, fx| {
-            // A change that came meanwhile has the last word.
-            if stop.is_cancelled() {
-                return;
-            }
-            if terms.mode == SizingMode::Advise {
-                state.rules.surplus_timeout = idle_timeout;
-                state.allow(None, now, fx);
-                state.set_target(None, now, fx);
-                return;
-            }
-            state.rules.surplus_timeout = nanos(terms.surplus_timeout);
-            if let Some(limits) = terms.limits() {
+        // One step under both locks, the state's first: of two changes the later one has the last
+        // word in everything.
+        let run = self.step(|state, now, fx| {
+            let mut running = self.sizer.running.lock();
+            let before = running.terms();
+            change(&mut running);
+            let terms = running.terms();
+            if let Some(limits) = running.due(&terms) {
                 state.set_limits(limits, now, fx);
             }
-            // What a policy has allowed ends with it: a frozen pool serves demand up to its maximum.
-            state.allow(None, now, fx);
-            let frozen = terms.mode == SizingMode::Freeze && state.target.is_some();
-            if !(frozen && terms.enabled) {
-                let (min, max) = (state.limits.min(), state.limits.max());
-                let target = terms.enabled.then(|| state.staying().clamp(min, max));
-                state.set_target(target, now, fx);
+            if terms == before {
+                return None;
             }
+            running.void.cancel();
+            running.void = CancellationToken::new();
+            let policy_changed = terms.policy != before.policy;
+            if policy_changed || !terms.applied() {
+                // What a policy has allowed ends with its power to decide: demand is served up to
+                // the maximum.
+                state.allow(None, now, fx);
+                if running.brake.take().is_some() {
+                    fx.events.push(PoolEvent::BrakeChanged {
+                        brake: None,
+                        reason: "what held growth back does not decide any more".into(),
+                    });
+                }
+            }
+            let advises = terms.mode == SizingMode::Advise;
+            state.rules.surplus_timeout = if advises {
+                idle_timeout
+            } else {
+                nanos(terms.surplus_timeout)
+            };
+            let target = if advises || !terms.enabled {
+                None
+            } else {
+                let (min, max) = (state.limits.min(), state.limits.max());
+                let frozen = terms.mode == SizingMode::Freeze;
+                // A policy that is new to the pool begins with what exists.
+                let kept = state.target.filter(|_| frozen || !policy_changed);
+                Some(kept.unwrap_or_else(|| state.staying()).clamp(min, max))
+            };
+            state.set_target(target, now, fx);
+            if !terms.restarts(&before) {
+                return None;
+            }
+            running.stop.cancel();
+            running.stop = CancellationToken::new();
+            terms
+                .enabled
+                .then(|| (terms.interval, running.stop.clone()))
         });
-        if terms.enabled {
+        if let Some((interval, stop)) = run {
             self.tasks
-                .spawn_on(evaluate(Arc::clone(self), terms, stop), &self.runtime);
+                .spawn_on(evaluate(Arc::clone(self), interval, stop), &self.runtime);
         }
     }
 
-    /// Asks whoever decides. `None` while another run of the evaluations still asks it.
-    fn decide(&self, terms: &Terms, seen: &Observation) -> Option<Decision> {
+    /// Asks whoever decides. `None` once the question is void, and while another run of the
+    /// evaluations still asks.
+    fn decide(
+        &self,
+        terms: &Terms,
+        seen: &Observation,
+        void: &CancellationToken,
+    ) -> Option<Decision> {
         let taken = {
             let mut running = self.sizer.running.lock();
+            if void.is_cancelled() {
+                return None;
+            }
             match &mut running.installed {
                 Some(installed) => Some((installed.policy.take()?, installed.number)),
                 None => None,
@@ -291,86 +357,94 @@ impl<M: ConnectionManager> Shared<M> {
         seen: &Observation,
         decision: &Decision,
         terms: &Terms,
-        stop: &CancellationToken,
+        void: &CancellationToken,
     ) {
         let (from, to) = (seen.target, decision.target);
-        let reason = decision.reason.as_str();
+        let reason = || decision.reason.as_str().into();
         self.step(|state, now, fx| {
-            // Another configuration has come meanwhile; under this lock it cannot come later.
-            if stop.is_cancelled() {
+            // A change has come meanwhile; under this lock it cannot come later.
+            if void.is_cancelled() {
                 return;
             }
+            let mut running = self.sizer.running.lock();
+            running.log.push(DecisionRecord {
+                at: SystemTime::now(),
+                observation: *seen,
+                decision: decision.clone(),
+                mode: terms.mode,
+            });
             if terms.mode != SizingMode::Apply {
                 if to != from {
-                    let reason = reason.into();
+                    let reason = reason();
                     fx.events
                         .push(PoolEvent::TargetAdvised { from, to, reason });
                 }
                 return;
             }
+            let before = std::mem::replace(&mut running.brake, decision.brake);
+            drop(running);
             state.allow(decision.ceiling, now, fx);
             state.set_target(Some(to), now, fx);
+            if let Some(brake) = decision.brake {
+                state.tally.vetoes.count(brake);
+            }
             if to != from {
-                let reason = reason.into();
+                let reason = reason();
                 fx.events
                     .push(PoolEvent::TargetChanged { from, to, reason });
+            }
+            if decision.brake != before {
+                fx.events.push(PoolEvent::BrakeChanged {
+                    brake: decision.brake,
+                    reason: reason(),
+                });
             }
         });
     }
 }
 
-/// Runs until the sizing is changed or the pool is closed.
+/// Runs until it is stopped or the pool is closed. One that was stopped, even before it began, takes
+/// nothing from its successor: whether it was is asked under the lock under which it is stopped.
 async fn evaluate<M: ConnectionManager>(
     shared: Arc<Shared<M>>,
-    terms: Terms,
+    interval: Duration,
     stop: CancellationToken,
 ) {
-    let mut window = shared.step(|state, now, _| Window::open(state, now));
-    let mut ticks = tokio::time::interval(terms.interval);
+    let opened =
+        shared.step(|state, now, _| (!stop.is_cancelled()).then(|| Window::open(state, now)));
+    let Some(mut window) = opened else { return };
+    let mut ticks = tokio::time::interval(interval);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     ticks.tick().await; // the first one is at once
     loop {
         tokio::select! {
+            biased;
             () = stop.cancelled() => return,
             () = shared.closed.cancelled() => return,
             _ = ticks.tick() => {}
         }
         let seen = shared.step(|state, now, _| {
+            if stop.is_cancelled() || state.gate == Gate::Closed {
+                return None;
+            }
+            let (terms, void) = {
+                let running = shared.sizer.running.lock();
+                (running.terms(), running.void.clone())
+            };
             let limits = match terms.mode {
                 SizingMode::Advise => terms.limits().unwrap_or(state.limits),
                 SizingMode::Apply | SizingMode::Freeze => state.limits,
             };
             // An allowance from outside bounds what can be had, whatever the limits are.
             let limits = (limits.min(), limits.max().min(state.allowance));
-            (state.gate != Gate::Closed).then(|| window.close(state, limits, now))
+            let observation = window.close(state, limits, now);
+            Some((observation, terms, void))
         });
-        let Some(observation) = seen else { return };
-        let Some(decision) = shared.decide(&terms, &observation) else {
-            continue;
+        let Some((observation, terms, void)) = seen else {
+            return;
         };
-        shared.apply(&observation, &decision, &terms, &stop);
-        if let Some(brake) = decision.brake {
-            shared.step(|state, _, _| state.tally.vetoes.count(brake));
-        }
-        let braked = PoolEvent::BrakeChanged {
-            brake: decision.brake,
-            reason: decision.reason.as_str().into(),
-        };
-        let record = DecisionRecord {
-            at: SystemTime::now(),
-            observation,
-            decision,
-            mode: terms.mode,
-        };
-        let brake_changed = {
-            let mut running = shared.sizer.running.lock();
-            if stop.is_cancelled() {
-                return;
-            }
-            running.log.push(record)
-        };
-        if brake_changed {
-            shared.step(|_, _, fx| fx.events.push(braked));
+        if let Some(decision) = shared.decide(&terms, &observation, &void) {
+            shared.apply(&observation, &decision, &terms, &void);
         }
     }
 }

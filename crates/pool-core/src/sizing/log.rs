@@ -35,10 +35,7 @@ pub(super) struct DecisionLog {
 }
 
 impl DecisionLog {
-    /// Keeps a decision. Says whether its brake is another one than the last decision's.
-    pub(super) fn push(&mut self, record: DecisionRecord) -> bool {
-        let brake = |record: &DecisionRecord| record.decision.brake;
-        let brake_changed = self.latest.back().and_then(brake) != brake(&record);
+    pub(super) fn push(&mut self, record: DecisionRecord) {
         let applied = record.mode == SizingMode::Apply;
         if applied && record.decision.direction != Direction::Stay {
             self.changed = Some(record.clone());
@@ -47,7 +44,6 @@ impl DecisionLog {
             self.latest.pop_front();
         }
         self.latest.push_back(record);
-        brake_changed
     }
 
     pub(super) fn latest(&self) -> Vec<DecisionRecord> {
@@ -91,10 +87,12 @@ pub struct Explanation {
 }
 
 impl Explanation {
-    /// The brake that is on, if one is.
+    /// The brake that is on, if one is: never where decisions are told and not applied.
     #[must_use]
     pub fn brake(&self) -> Option<Brake> {
-        self.last.as_ref()?.decision.brake
+        let last = self.last.as_ref()?;
+        let applied = self.enabled && [self.mode, last.mode] == [SizingMode::Apply; 2];
+        last.decision.brake.filter(|_| applied)
     }
 }
 
@@ -134,12 +132,12 @@ impl fmt::Display for Explanation {
             && changed.at != last.at
         {
             let verb = match changed.decision.direction {
-                Direction::Down => "shrank",
-                Direction::Stay | Direction::Up => "grew",
+                Direction::Down => "fell",
+                Direction::Stay | Direction::Up => "rose",
             };
             write!(
                 f,
-                " It last {verb} {}: {}.",
+                " The target last {verb} {}: {}.",
                 ago(changed.at),
                 changed.decision.reason
             )?;

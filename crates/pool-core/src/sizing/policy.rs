@@ -23,7 +23,8 @@ pub struct Observation {
     pub peak_in_use: u32,
     /// Callers that wait now.
     pub waiting: u32,
-    /// Callers that were served in the interval after they had waited.
+    /// Callers that found no connection idle in the interval, and had to wait. Those for whom an
+    /// idle one was checked first do not count.
     pub waited: u64,
     /// Callers that asked in the interval, whatever came of it.
     pub arrivals: u64,
@@ -86,7 +87,8 @@ pub struct Decision {
     /// How many connections demand may open at the most; `None` for the maximum. What is open
     /// above it is closed, without interrupting a holder.
     pub ceiling: Option<u32>,
-    /// Whether the target is more, less or the same.
+    /// Whether the target is more, less or the same as the one in force. [`decide`](super::decide)
+    /// sees to that, whatever a policy says.
     pub direction: Direction,
     /// What holds growth back, if something does.
     pub brake: Option<Brake>,
@@ -108,7 +110,7 @@ impl Decision {
     }
 }
 
-/// Where a decision moves the size.
+/// Where a decision moves the target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[allow(clippy::exhaustive_enums, reason = "there is no fourth direction")]

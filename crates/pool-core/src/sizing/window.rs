@@ -10,7 +10,7 @@ pub(super) struct Window {
     began: Nanos,
     use_integral: u128,
     size_integral: u128,
-    queued: u64,
+    short: u64,
     arrivals: u64,
     returns: u64,
     held: u128,
@@ -27,7 +27,7 @@ impl Window {
             began: now,
             use_integral: state.use_integral(now),
             size_integral: tally.size_integral(now, state.total),
-            queued: tally.queued,
+            short: tally.short,
             arrivals: tally.settled() + u64::from(state.waiters.len()),
             returns: tally.returns,
             held: tally.held,
@@ -63,7 +63,7 @@ impl Window {
             average_size: sized as f64 / nanos,
             peak_in_use,
             waiting: state.waiters.len(),
-            waited: self.queued - then.queued,
+            waited: self.short - then.short,
             arrivals: self.arrivals.saturating_sub(then.arrivals),
             returns,
             hold: between(0, Nanos::try_from(held).unwrap_or(Nanos::MAX)),
@@ -76,7 +76,8 @@ impl Window {
             min,
             max,
             server_room: match state.saturated_until {
-                Some(_) => state.ceiling,
+                // Not the ceiling: what a policy has allowed is no word of the server's.
+                Some(_) => state.server_room.min(max),
                 None => max,
             },
         }

@@ -99,6 +99,42 @@ async fn the_seeds_settings_evaluation_by_evaluation() {
     end(pool, &script).await;
 }
 
+/// Demand has opened more than the target: what is decided is told against the target, which is what
+/// changes.
+#[tokio::test(start_paused = true)]
+async fn after_a_burst_the_target_is_what_has_moved() {
+    use Direction::{Down, Stay, Up};
+    let (pool, script) = pool(0, 1);
+    pool.set_dynamic_pool_config(seed()).unwrap();
+    settle().await;
+    let mut events = pool.subscribe();
+    let mut held = take(&pool, 40).await;
+    tokio::time::sleep(ms(5)).await;
+    held.truncate(20);
+    assert_eq!((pool.target(), pool.counts().total), (5, 40));
+
+    // Twenty of forty: the size stays, and the target follows it.
+    let decision = evaluate(&pool, &mut held, 20).await;
+    decided(&decision, 40, Up, "70 %: 40 stays (target 5 → 40)");
+    let told = loop {
+        if let PoolEvent::TargetChanged { from, to, .. } =
+            in_time("a change", events.next()).await.unwrap()
+        {
+            break (from, to);
+        }
+    };
+    assert_eq!((told, pool.target()), ((5, 40), 40));
+    assert_eq!(pool.explain().changed.unwrap().decision, decision);
+
+    let decision = evaluate(&pool, &mut held, 20).await;
+    decided(&decision, 40, Stay, "70 %: 40 stays");
+    assert!(!decision.reason.contains("target"), "{decision:?}");
+    let decision = evaluate(&pool, &mut held, 2).await;
+    decided(&decision, 35, Down, "40 → 35");
+    held.clear();
+    end(pool, &script).await;
+}
+
 /// Thresholds are inclusive: exactly 70 % grows, exactly 30 % shrinks.
 #[tokio::test(start_paused = true)]
 async fn the_thresholds_are_inclusive() {
@@ -194,6 +230,47 @@ async fn the_pool_does_not_shrink_while_callers_wait() {
     decided(&decision, 10, Direction::Stay, "1 callers wait");
     held.clear();
     drop(served(caller).await);
+    end(pool, &script).await;
+}
+
+/// Nor after an interval in which somebody had to wait, whether they were served or gave up. Waiting
+/// for the check of an idle connection is another matter: more of them would not help.
+#[tokio::test(start_paused = true)]
+async fn the_pool_does_not_shrink_after_callers_had_to_wait() {
+    let (pool, script) = pool(0, 1);
+    let config = DynamicPoolConfig {
+        min_size: 2,
+        max_size: 10,
+        ..seed()
+    };
+    pool.set_dynamic_pool_config(config).unwrap();
+    pool.set_target(Some(10));
+    settle().await;
+    let mut held = take(&pool, 10).await;
+    let late = line_up(&pool, 1).await.remove(0);
+    tokio::time::sleep(ms(5)).await;
+    held.clear();
+    drop(served(late).await);
+    let decision = evaluate(&pool, &mut held, 1).await;
+    decided(&decision, 10, Direction::Stay, "1 callers waited: 10 stays");
+
+    // The nine that were idle for ten seconds are checked before they are lent.
+    let checks = script.validate().calls();
+    held.extend(take(&pool, 9).await);
+    assert_eq!(script.validate().calls(), checks + 9);
+    let gives_up = tokio::spawn(pool.acquire_owned_timeout(ms(5)));
+    tokio::time::sleep(ms(10)).await;
+    assert!(gives_up.await.unwrap().is_err());
+    let decision = evaluate(&pool, &mut held, 1).await;
+    decided(&decision, 10, Direction::Stay, "1 callers waited: 10 stays");
+
+    // Nobody was short in this one, though there are checks in it.
+    let checks = script.validate().calls();
+    held.extend(take(&pool, 4).await);
+    assert_eq!(script.validate().calls(), checks + 4);
+    let decision = evaluate(&pool, &mut held, 1).await;
+    decided(&decision, 5, Direction::Down, "10 → 5");
+    held.clear();
     end(pool, &script).await;
 }
 

@@ -30,6 +30,7 @@ mod puddle;
 mod queue;
 mod runtime_settings;
 mod send;
+mod sizing_changes;
 mod sizing_modes;
 mod sizing_problems;
 mod sqlx;

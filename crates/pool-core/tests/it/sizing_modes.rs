@@ -301,8 +301,9 @@ async fn explain_says_that_the_pool_is_at_its_ceiling() {
     let said = pool.explain().to_string();
     assert!(
         said.ends_with(
-            "2 callers wait. Latest, just now: utilisation 100 % (3.0 of 3 in use) is at or above \
-             70 %, but 3 is the maximum."
+            "2 callers wait. The target last rose just now: utilisation 100 % (3.0 of 3 in use) is \
+             at or above 70 %, but 3 is the maximum (target 2 → 3). Latest, just now: utilisation \
+             100 % (3.0 of 3 in use) is at or above 70 %, but 3 is the maximum."
         ),
         "{said}"
     );
