@@ -20,5 +20,6 @@ mod resize;
 mod server;
 mod share;
 mod sizing;
+mod third_party;
 mod tls;
 mod transactions;
