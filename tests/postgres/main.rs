@@ -12,6 +12,7 @@ mod dirty;
 mod events;
 mod executor;
 mod failover;
+mod macros;
 mod network;
 mod outage;
 mod own_server;
