@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pool_core::AcquireErrorKind;
 use pool_postgres::{PgFlavor, PostgresPool, PostgresPoolBuilder};
-use sqlx::AssertSqlSafe;
+use sqlx::postgres::{PgConnectOptions, PgRow};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Executor as _, PgConnection, Row as _};
 use test_servers::{Environment, PgBouncer, PgBouncerProgram, Server};
 
 use crate::own_server::{self, blocking};
@@ -46,6 +47,35 @@ fn through(bouncer: &PgBouncer, flavor: PgFlavor) -> PostgresPoolBuilder {
         .acquire_timeout(SOON)
         .connect_timeout(SOON)
         .recycle_timeout(SOON)
+}
+
+/// PgBouncer's own view.
+struct Console(PgConnection);
+
+impl Console {
+    async fn open(bouncer: &PgBouncer) -> Self {
+        let options: PgConnectOptions = bouncer.url().parse().unwrap();
+        let options = options.database("pgbouncer").extra_float_digits(None);
+        Self(options.connect().await.expect("anybody may ask"))
+    }
+
+    /// Asserts that the pool has at most `max` connections to PgBouncer, which may take a moment to
+    /// see that one has been closed.
+    async fn has_at_most(&mut self, max: u32, pool: &PostgresPool) {
+        let deadline = Instant::now() + Duration::from_secs(1);
+        loop {
+            let clients = self.0.fetch_all("show clients").await.unwrap();
+            let name = |client: &PgRow| client.get::<String, _>("application_name");
+            let ours = clients.iter().filter(|client| name(client) == pool.name());
+            let ours = ours.count();
+            assert!(ours > 0, "the load goes through it");
+            if ours <= max as usize {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{ours} with a maximum of {max}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -142,8 +172,14 @@ async fn statements_transactions_and_resizes_under_load_in_transaction_mode() {
                 tokio::spawn(work(pool, task, stop))
             })
             .collect();
+        let mut console = Console::open(&bouncer).await;
+        let mut was = 0;
         for max in [8, 2, 16, 1, 12, 3] {
             pool.set_limits(0, max).unwrap();
+            server::until("it has grown", || max < was || pool.counts().total > was).await;
+            server::until("it has shrunk", || pool.counts().total <= max).await;
+            console.has_at_most(max, &pool).await;
+            was = max;
             let before = pool.pool_metrics().counters.returned;
             server::until("it goes on", || {
                 pool.pool_metrics().counters.returned > before + 200
