@@ -103,6 +103,9 @@ impl PostgresPoolBuilder {
 
     /// What a server must be for a connection to it to be used. Defaults to
     /// [`TargetSessionAttrs::Any`]; in a URL: `?target_session_attrs=read-write`.
+    ///
+    /// Asked of new connections, of those that were idle when they are checked, and now and then
+    /// after a transaction that was not committed.
     pub const fn target_session_attrs(mut self, attrs: TargetSessionAttrs) -> Self {
         self.target.attrs = attrs;
         self

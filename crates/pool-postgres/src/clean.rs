@@ -34,6 +34,7 @@ pub(crate) fn look(managed: &mut ManagedConnection) -> ReleaseCheck {
         Poll::Ready(Ok(())) if managed.aborted || managed.connection.is_in_transaction() => {
             ReleaseCheck::Dirty
         }
+        Poll::Ready(Ok(())) if managed.role_in_doubt => ReleaseCheck::Dirty,
         Poll::Ready(Ok(())) => {
             managed.queued = false;
             ReleaseCheck::Clean

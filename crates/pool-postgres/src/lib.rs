@@ -183,8 +183,15 @@
 //! replaced, none of them interrupted, at most once a second.
 //!
 //! The pool sees the errors of statements that run on `&pool`, `&mut connection` and
-//! `&mut transaction`. It does not see those on `&mut *connection`, which is sqlx's own; there a
-//! broken connection is still found, because its answer stays outstanding, but 25006 is not.
+//! `&mut transaction`, and what the work of [`run_in_transaction`](PostgresPool::run_in_transaction)
+//! returns, however its statements are spelled. It does not see those on `&mut *connection` and
+//! `&mut *transaction`, which are sqlx's own; there a broken connection is still found, because its
+//! answer stays outstanding, but 25006 is not.
+//!
+//! With [`target_session_attrs`](PostgresPoolBuilder::target_session_attrs) a server that has become
+//! something else is found all the same: the check of a connection that was idle asks for that
+//! instead of for any answer, and so does, at most twice a second, the cleaning after a transaction
+//! that was not committed.
 //!
 //! # Shut down
 //!

@@ -41,6 +41,10 @@ pub struct ManagedConnection {
     pub(crate) aborted: bool,
     /// Set when a statement of the transaction has failed.
     pub(crate) suspect: bool,
+    /// What its server was asked to be when it was opened.
+    pub(crate) wanted: TargetSessionAttrs,
+    /// Set when its server is to be asked whether it still is that.
+    pub(crate) role_in_doubt: bool,
     /// The failovers that its pool had seen when it was opened.
     pub(crate) epoch: u64,
     pub(crate) sentinel: Arc<Sentinel>,
@@ -51,6 +55,14 @@ impl ManagedConnection {
     #[must_use]
     pub const fn backend_pid(&self) -> i32 {
         self.backend
+    }
+
+    /// A transaction came to nothing, perhaps because the server cannot write any more: where that
+    /// matters, it is asked before the connection is lent again. Now and then is enough.
+    pub(crate) fn doubt_role(&mut self) {
+        if self.wanted != TargetSessionAttrs::Any && self.sentinel.may_ask() {
+            self.role_in_doubt = true;
+        }
     }
 }
 
@@ -297,6 +309,8 @@ impl PostgresManager {
             doubtful: false,
             aborted: false,
             suspect: false,
+            wanted,
+            role_in_doubt: false,
             epoch,
             sentinel: Arc::clone(&self.sentinel),
         })
@@ -345,6 +359,22 @@ impl PostgresManager {
         Err(failure(place, step, cause))
     }
 
+    /// Asks the server of a connection whether it still is what it had to be.
+    async fn ask_role(&self, managed: &mut ManagedConnection) -> Result<(), PostgresConnectError> {
+        let wanted = managed.wanted;
+        let cause = match wanted.check(&mut managed.connection).await {
+            Ok(None) => return Ok(()),
+            Ok(Some(is)) => {
+                if wanted.is_for_writes() {
+                    self.sentinel.read_only(managed.epoch);
+                }
+                ConnectCause::Session { is, wanted }
+            }
+            Err(error) => error.into(),
+        };
+        Err(failure(&managed.place, ConnectStep::Open, cause))
+    }
+
     /// Ends at the server what a backend of `place` runs.
     async fn cancel(&self, place: &Arc<PgConnectOptions>, backend: i32) -> Result<(), sqlx::Error> {
         let connect = self.connect_beside(place, "cancel");
@@ -377,6 +407,9 @@ impl ConnectionManager for PostgresManager {
     }
 
     async fn validate(&self, managed: &mut ManagedConnection) -> Result<(), PostgresConnectError> {
+        if managed.wanted != TargetSessionAttrs::Any {
+            return self.ask_role(managed).await;
+        }
         let ping = managed.connection.ping().await;
         ping.map_err(|error| failure(&managed.place, ConnectStep::Open, error.into()))
     }
@@ -399,7 +432,12 @@ impl ConnectionManager for PostgresManager {
         );
         cleaned
             .await
-            .map_err(|error| failure(&place, ConnectStep::Open, error.into()))
+            .map_err(|error| failure(&place, ConnectStep::Open, error.into()))?;
+        if managed.role_in_doubt {
+            self.ask_role(managed).await?;
+            managed.role_in_doubt = false;
+        }
+        Ok(())
     }
 
     async fn close(&self, mut managed: ManagedConnection) {

@@ -69,7 +69,12 @@ impl TargetSessionAttrs {
         }
     }
 
-    /// Whether the server of a new connection is so; what it is instead, if not.
+    /// Whether a server that cannot write is of no use.
+    pub(crate) const fn is_for_writes(self) -> bool {
+        matches!(self, Self::ReadWrite | Self::Primary)
+    }
+
+    /// Whether the server of a connection is so; what it is instead, if not.
     pub(crate) async fn check(
         self,
         connection: &mut PgConnection,
