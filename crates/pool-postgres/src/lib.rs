@@ -174,7 +174,17 @@
 //! | a cancelled query, a stream not read to its end | after [`cancel_after`](PostgresPoolBuilder::cancel_after) it is cancelled at the server; the rest is read |
 //! | a transaction dropped or cancelled, at any point | rolled back |
 //! | a `COPY` not finished | the connection is closed |
+//! | a `COPY ... TO STDOUT` of sqlx's own methods not read to its end | see below |
 //! | `set`, temporary tables, advisory locks, `listen`, a `begin` sent as SQL | not visible from here: use transactions, `set local`, or [`reset_sql`](PostgresPoolBuilder::reset_sql) |
+//!
+//! `copy_out_raw` of guards and transactions keeps book of its `COPY`; that of sqlx, reached through
+//! the deref or by a function that takes `&mut PgConnection`, does not, and its rest cannot be seen
+//! without I/O. Read such a stream to its end, or call [`evict`](PgPooledConnection::evict). If
+//! neither is done, the next statement on the connection fails with
+//! [`Error::Protocol`](sqlx::Error::Protocol) and gets no row, and the connection is closed then.
+//! After such an error on `&mut *connection`, which the pool does not see, evict it: sqlx goes on to
+//! give each statement the answer of the one before. Where a connection is checked or cleaned first,
+//! it is found, by a question whose answer nobody else can have been given.
 //!
 //! # Failover and lost connections
 //!

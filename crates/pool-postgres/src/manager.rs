@@ -410,8 +410,8 @@ impl ConnectionManager for PostgresManager {
         if managed.wanted != TargetSessionAttrs::Any {
             return self.ask_role(managed).await;
         }
-        let ping = managed.connection.ping().await;
-        ping.map_err(|error| failure(&managed.place, ConnectStep::Open, error.into()))
+        let proof = clean::prove(&mut managed.connection).await;
+        proof.map_err(|error| failure(&managed.place, ConnectStep::Open, error.into()))
     }
 
     fn release_check(&self, managed: &mut ManagedConnection) -> ReleaseCheck {
