@@ -20,6 +20,7 @@ mod pgbouncer;
 mod resize;
 mod server;
 mod share;
+mod side;
 mod sizing;
 mod third_party;
 mod tls;

@@ -63,7 +63,7 @@ fn poll_flush(connection: &mut PgConnection) -> Poll<Result<(), Error>> {
 pub(crate) async fn clean<C>(
     managed: &mut ManagedConnection,
     patience: Option<Duration>,
-    cancel: impl Fn(i32) -> C,
+    cancel: impl Fn() -> C,
     reset_sql: Option<&str>,
 ) -> Result<(), Error>
 where
@@ -99,7 +99,7 @@ where
 pub(crate) async fn end<C>(
     managed: &mut ManagedConnection,
     mut patience: Duration,
-    cancel: impl Fn(i32) -> C,
+    cancel: impl Fn() -> C,
 ) -> Result<(), Error>
 where
     C: Future<Output = Result<(), Error>>,
@@ -110,7 +110,7 @@ where
         if let Ok(drained) = tokio::time::timeout(patience, drained).await {
             return drained;
         }
-        cancel(managed.backend).await?;
+        cancel().await?;
         managed.doubtful = true;
         patience = (2 * patience).max(PAUSE);
     }
@@ -155,11 +155,6 @@ pub(crate) async fn prove(connection: &mut PgConnection) -> Result<(), Error> {
 pub(crate) async fn run(connection: &mut PgConnection, sql: &str) -> Result<(), Error> {
     let sql = AssertSqlSafe(sql.to_owned());
     sqlx::raw_sql(sql).execute(connection).await.map(drop)
-}
-
-/// Asks which process serves the connection.
-pub(crate) async fn backend(connection: &mut PgConnection) -> Result<i32, Error> {
-    number(connection, "select pg_backend_pid()").await
 }
 
 async fn number(connection: &mut PgConnection, sql: &str) -> Result<i32, Error> {

@@ -236,7 +236,7 @@ impl Replica {
             Some(connection) => connection,
             None => {
                 let manager = self.pool.engine().manager();
-                manager.connect_beside(&manager.options(), "watch").await?
+                manager.connect_to_watch(&manager.options()).await?
             }
         };
         let state = state(&mut connection).await?;

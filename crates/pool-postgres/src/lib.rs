@@ -215,6 +215,7 @@ mod cancel;
 mod clean;
 mod cluster;
 mod config;
+mod connection;
 mod control;
 mod copy;
 mod credentials;
@@ -241,6 +242,7 @@ pub use pool_core;
 pub use crate::builder::PostgresPoolBuilder;
 pub use crate::cluster::{PostgresCluster, PostgresClusterBuilder, ReplicaState, ReplicaStatus};
 pub use crate::config::PostgresConfig;
+pub use crate::connection::ManagedConnection;
 pub use crate::copy::{CopyIn, CopyOut};
 pub use crate::credentials::Credentials;
 pub use crate::error::{
@@ -249,7 +251,7 @@ pub use crate::error::{
 };
 pub use crate::flavor::PgFlavor;
 pub use crate::guard::PgPooledConnection;
-pub use crate::manager::{ManagedConnection, PostgresManager};
+pub use crate::manager::PostgresManager;
 pub use crate::options::{IsolationLevel, TransactionOptions};
 pub use crate::pool::PostgresPool;
 pub use crate::retry::{RetryPolicy, TransactionError};

@@ -1,7 +1,6 @@
 //! How the engine opens, checks, cleans and closes PostgreSQL connections.
 
 use std::fmt;
-use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +11,8 @@ use secrecy::ExposeSecret as _;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection as _, PgConnection};
 
-use crate::cancel::Canceller;
+use crate::cancel::{Backend, Canceller};
+use crate::connection::ManagedConnection;
 use crate::copy::Copying;
 use crate::credentials::Credentials;
 use crate::error::{ConnectCause, ConnectStep, PostgresConnectError};
@@ -21,72 +21,6 @@ use crate::login::login;
 use crate::sentinel::Sentinel;
 use crate::target::Target;
 use crate::{PgFlavor, TargetSessionAttrs, clean, sqlstate, url};
-
-/// A connection as the engine keeps it: sqlx's, and what the pool must know beside it.
-///
-/// What [`PostgresPool::engine`](crate::PostgresPool::engine) lends. Derefs to [`PgConnection`].
-pub struct ManagedConnection {
-    pub(crate) connection: PgConnection,
-    /// The process that serves it, to cancel what it runs.
-    pub(crate) backend: i32,
-    /// The host it leads to, without what a credential provider adds.
-    pub(crate) place: Arc<PgConnectOptions>,
-    /// A `COPY` that is under way, which sqlx does not count.
-    pub(crate) copying: Copying,
-    /// Set when a `ROLLBACK` was queued here, whose answer may come at once.
-    pub(crate) queued: bool,
-    /// Set when only a round trip can tell whether the connection is sound.
-    pub(crate) doubtful: bool,
-    /// Set while the server holds a failed transaction that sqlx does not count.
-    pub(crate) aborted: bool,
-    /// Set when a statement of the transaction has failed.
-    pub(crate) suspect: bool,
-    /// What its server was asked to be when it was opened.
-    pub(crate) wanted: TargetSessionAttrs,
-    /// Set when its server is to be asked whether it still is that.
-    pub(crate) role_in_doubt: bool,
-    /// The failovers that its pool had seen when it was opened.
-    pub(crate) epoch: u64,
-    pub(crate) sentinel: Arc<Sentinel>,
-}
-
-impl ManagedConnection {
-    /// The process that serves it, as in `pg_stat_activity.pid`.
-    #[must_use]
-    pub const fn backend_pid(&self) -> i32 {
-        self.backend
-    }
-
-    /// A transaction came to nothing, perhaps because the server cannot write any more: where that
-    /// matters, it is asked before the connection is lent again. Now and then is enough.
-    pub(crate) fn doubt_role(&mut self) {
-        if self.wanted != TargetSessionAttrs::Any && self.sentinel.may_ask() {
-            self.role_in_doubt = true;
-        }
-    }
-}
-
-impl Deref for ManagedConnection {
-    type Target = PgConnection;
-
-    fn deref(&self) -> &PgConnection {
-        &self.connection
-    }
-}
-
-impl DerefMut for ManagedConnection {
-    fn deref_mut(&mut self) -> &mut PgConnection {
-        &mut self.connection
-    }
-}
-
-impl fmt::Debug for ManagedConnection {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ManagedConnection")
-            .field("backend", &self.backend)
-            .finish_non_exhaustive()
-    }
-}
 
 /// Why each host would not do.
 type Failure = Vec<PostgresConnectError>;
@@ -298,11 +232,11 @@ impl PostgresManager {
             let _ = connection.close().await;
             return Err(ConnectCause::LosesStatements(flavor));
         }
-        let backend = clean::backend(&mut connection).await?;
+        let backend = Backend::of(&mut connection, options).await?;
         self.settings.prepare(&mut connection, step).await?;
         Ok(ManagedConnection {
             connection,
-            backend,
+            backend: Arc::new(backend),
             place: Arc::clone(place),
             copying: Copying::No,
             queued: false,
@@ -316,21 +250,15 @@ impl PostgresManager {
         })
     }
 
-    /// Opens a connection that is not the pool's, to cancel statements or to look at a server;
-    /// `purpose` is what the server shows behind the name of the pool.
-    pub(crate) async fn connect_beside(
+    /// Opens a connection that is not the pool's, to look at a server.
+    pub(crate) async fn connect_to_watch(
         &self,
         place: &PgConnectOptions,
-        purpose: &str,
     ) -> Result<PgConnection, sqlx::Error> {
         let options = self.with_credentials(place).await.map_err(|cause| {
             sqlx::Error::Configuration(Box::new(failure(place, ConnectStep::Credentials, cause)))
         })?;
-        let name = format!(
-            "{} {purpose}",
-            options.get_application_name().unwrap_or_default()
-        );
-        login(&options.application_name(&name)).await
+        beside(options, "watch").await
     }
 
     /// Opens a connection to other hosts than those in force.
@@ -375,10 +303,17 @@ impl PostgresManager {
         Err(failure(&managed.place, ConnectStep::Open, cause))
     }
 
-    /// Ends at the server what a backend of `place` runs.
-    async fn cancel(&self, place: &Arc<PgConnectOptions>, backend: i32) -> Result<(), sqlx::Error> {
-        let connect = self.connect_beside(place, "cancel");
-        self.canceller.cancel(connect, backend, place).await
+    /// Ends at the server what a backend runs, as the user who opened the connection to it, who alone
+    /// has the right for certain: with today's password if that is still today's user.
+    async fn cancel(&self, place: &PgConnectOptions, backend: &Backend) -> Result<(), sqlx::Error> {
+        let connect = async {
+            let login = match self.with_credentials(place).await {
+                Ok(today) if today.get_username() == backend.login.get_username() => today,
+                _ => backend.login.clone(),
+            };
+            beside(login, "cancel").await
+        };
+        self.canceller.cancel(backend, connect).await
     }
 
     pub(crate) async fn with_credentials(
@@ -423,11 +358,11 @@ impl ConnectionManager for PostgresManager {
     }
 
     async fn recycle(&self, managed: &mut ManagedConnection) -> Result<(), PostgresConnectError> {
-        let place = Arc::clone(&managed.place);
+        let (place, backend) = (Arc::clone(&managed.place), Arc::clone(&managed.backend));
         let cleaned = clean::clean(
             managed,
             self.settings.cancel_after,
-            |backend| self.cancel(&place, backend),
+            || self.cancel(&place, &backend),
             self.settings.reset_sql.as_deref(),
         );
         cleaned
@@ -443,12 +378,12 @@ impl ConnectionManager for PostgresManager {
     async fn close(&self, mut managed: ManagedConnection) {
         if self.settings.cancel_after.is_some() && clean::is_busy(&mut managed) {
             // The server notices that its client has gone only when it next writes.
-            let place = Arc::clone(&managed.place);
+            let (place, backend) = (Arc::clone(&managed.place), Arc::clone(&managed.backend));
+            let cancel = || self.cancel(&place, &backend);
             let end = async {
                 // At once, also for a `COPY`, whose answer nobody counts.
-                self.cancel(&place, managed.backend).await?;
-                let again = |backend| self.cancel(&place, backend);
-                clean::end(&mut managed, Duration::from_millis(10), again).await
+                cancel().await?;
+                clean::end(&mut managed, Duration::from_millis(10), cancel).await
             };
             let _ = tokio::time::timeout(FAREWELL, end).await;
         }
@@ -495,6 +430,14 @@ impl ConnectionManager for PostgresManager {
         };
         Some(code.to_owned())
     }
+}
+
+/// Opens a connection that is not the pool's; `purpose` is what the server shows behind the name of
+/// the pool.
+async fn beside(options: PgConnectOptions, purpose: &str) -> Result<PgConnection, sqlx::Error> {
+    let name = options.get_application_name().unwrap_or_default();
+    let name = format!("{name} {purpose}");
+    login(&options.application_name(&name)).await
 }
 
 pub(crate) fn failure(
