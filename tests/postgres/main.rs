@@ -19,6 +19,7 @@ mod own_server;
 mod pgbouncer;
 mod resize;
 mod server;
+mod settings;
 mod share;
 mod side;
 mod sizing;

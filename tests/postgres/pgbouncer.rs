@@ -114,6 +114,48 @@ async fn one_that_loses_statements_is_refused_at_once_with_the_setting_to_change
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_of_several_poolers_has_to_prove_that_it_keeps_statements() {
+    let Some(server) = own_server::start().await.map(Arc::new) else {
+        return;
+    };
+    let tracking = PgBouncerProgram::tracks_statements;
+    for program in programs("PgBouncer 1.21 or later", tracking) {
+        let keeps = &[
+            ("pool_mode", "transaction"),
+            ("max_prepared_statements", "200"),
+        ];
+        let loses = &[
+            ("pool_mode", "transaction"),
+            ("max_prepared_statements", "0"),
+        ];
+        let (keeps, loses) = (
+            in_front_of(&server, &program, keeps).await,
+            in_front_of(&server, &program, loses).await,
+        );
+        let second: PgConnectOptions = loses.url().parse().unwrap();
+        let pool = through(&keeps, PgFlavor::PgBouncerTransaction)
+            .or_host(second.get_host(), second.get_port())
+            .build()
+            .unwrap();
+        sqlx::query("select 1").execute(&pool).await.unwrap();
+        blocking(move || drop(keeps)).await;
+        pool.soft_evict();
+        let waits = tokio::spawn({
+            let pool = pool.clone();
+            async move { pool.acquire().await.map(drop) }
+        });
+        server::until("the second was tried", || {
+            let error = pool.pool_metrics().last_error.unwrap_or_default();
+            error.contains("max_prepared_statements = 200")
+        })
+        .await;
+        assert_eq!(pool.counts().idle, 0, "it was not taken");
+        waits.abort();
+        pool.close(SOON).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn in_session_mode_any_version_serves_with_settings_and_cancels() {
     let Some(server) = own_server::start().await.map(Arc::new) else {
         return;

@@ -223,6 +223,7 @@ mod error;
 mod executor;
 mod flavor;
 mod guard;
+mod lag;
 mod login;
 mod manager;
 mod options;

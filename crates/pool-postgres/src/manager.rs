@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -52,17 +53,17 @@ struct Places {
     attrs: TargetSessionAttrs,
     /// The one that served last: the next connect begins with it.
     last: usize,
-    /// Whether a pooler has proved that it keeps prepared statements.
-    proved: bool,
+    /// Of each, whether a pooler there has proved that it keeps prepared statements.
+    proved: Arc<[AtomicBool]>,
 }
 
 impl From<Target> for Places {
-    fn from(Target { hosts, attrs }: Target) -> Self {
+    fn from(Target { hosts, attrs, .. }: Target) -> Self {
         Self {
+            proved: hosts.iter().map(|_| AtomicBool::new(false)).collect(),
             hosts: hosts.into_iter().map(Arc::new).collect(),
             attrs,
             last: 0,
-            proved: false,
         }
     }
 }
@@ -72,6 +73,7 @@ impl Places {
         Target {
             hosts: self.hosts.iter().map(|host| (**host).clone()).collect(),
             attrs: self.attrs,
+            tls_by_default: false,
         }
     }
 }
@@ -177,7 +179,8 @@ impl PostgresManager {
         let mut failures = Vec::new();
         for &wanted in places.attrs.passes() {
             for at in (0..count).map(|n| (places.last + n) % count) {
-                let attempt = self.attempt(&places.hosts[at], wanted, places.proved);
+                let proved = places.proved[at].load(Ordering::Relaxed);
+                let attempt = self.attempt(&places.hosts[at], wanted, proved);
                 match attempt.await {
                     Ok(connection) => {
                         self.note(places, at);
@@ -192,12 +195,13 @@ impl PostgresManager {
 
     /// Remembers which host served, unless the hosts have changed meanwhile.
     fn note(&self, served: &Places, at: usize) {
-        if served.last == at && served.proved {
+        served.proved[at].store(true, Ordering::Relaxed);
+        if served.last == at {
             return;
         }
         let mut places = self.places.write();
         if Arc::ptr_eq(&places.hosts, &served.hosts) {
-            (places.last, places.proved) = (at, true);
+            places.last = at;
         }
     }
 

@@ -110,7 +110,11 @@ impl PostgresPool {
     pub fn set_connect_options(&self, options: PgConnectOptions) {
         let attrs = self.engine().manager().target().attrs;
         let hosts = vec![options];
-        self.set_hosts(PgHosts(Target { hosts, attrs }));
+        self.set_hosts(PgHosts(Target {
+            hosts,
+            attrs,
+            tls_by_default: false,
+        }));
     }
 
     /// As [`set_connect_options`](Self::set_connect_options), for one host or several;
