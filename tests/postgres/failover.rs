@@ -186,17 +186,32 @@ async fn a_server_without_room_bounds_the_pool_instead_of_failing_callers() {
         .max_connecting(6)
         .build()
         .unwrap();
-    let work: Vec<_> = (0..12)
-        .map(|_| {
-            let pool = pool.clone();
-            tokio::spawn(async move { sqlx::query("select pg_sleep(0.2)").execute(&pool).await })
-        })
-        .collect();
-    for task in work {
-        task.await
-            .unwrap()
-            .expect("callers wait for the two there is room for");
-    }
+    let work = async || {
+        let work: Vec<_> = (0..12)
+            .map(|_| {
+                let pool = pool.clone();
+                let sleep = async move { sqlx::query("select pg_sleep(0.1)").execute(&pool).await };
+                tokio::spawn(sleep)
+            })
+            .collect();
+        for task in work {
+            task.await
+                .unwrap()
+                .expect("callers wait for the two there is room for");
+        }
+    };
+    work().await;
+    let metrics = pool.pool_metrics();
+    assert_eq!(metrics.ceiling, 2, "what the server has room for");
+    let refused = metrics.counters.connect_failures;
+    assert!(refused <= 6, "six at the most were under way: {refused}");
+    assert_eq!(metrics.connect_failure_codes["53300"], refused);
+    work().await;
+    let again = pool.pool_metrics().counters.connect_failures;
+    assert_eq!(
+        again, refused,
+        "it does not ask for what there is no room for"
+    );
     assert!(server.connections().await <= 2);
     let error = pool
         .pool_metrics()
