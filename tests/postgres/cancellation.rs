@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use futures_util::TryStreamExt as _;
-use pool_core::CloseReason;
+use pool_core::{CloseReason, Liveness};
+use sqlx::PgConnection;
 
 use crate::server;
 
@@ -128,7 +129,7 @@ async fn backends_that_are_terminated_are_replaced() {
     };
     let pool = builder
         .limits(3, 3)
-        .liveness(pool_core::Liveness::Always)
+        .liveness(Liveness::Always)
         .build()
         .unwrap();
     pool.warmup_pool().await.unwrap();
@@ -269,4 +270,64 @@ async fn a_copy_out_that_is_dropped_or_fails_never_answers_the_next_query() {
         .unwrap();
     assert_eq!(answer, 6);
     assert_eq!(pool.pool_metrics().counters.closed.broken, 2);
+}
+
+/// Half a `COPY` by sqlx's own method, which keeps no book of it, and neither can the pool. The server
+/// sends some 8 KB at a time, so the rest is still to come.
+async fn half_a_copy_of_sqlx(connection: &mut PgConnection) {
+    let rows = "select n, repeat('x', 1000), pg_sleep(0.001) from generate_series(1, 300) n";
+    let sql = format!("copy ({rows}) to stdout");
+    let mut out = connection.copy_out_raw(&sql).await.unwrap();
+    out.try_next().await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn half_a_copy_by_sqlx_is_found_where_a_connection_is_checked_or_cleaned() {
+    for found in ["checked", "cleaned"] {
+        let Some((builder, _server)) = server::pool("copy-of-sqlx").await else {
+            return;
+        };
+        let checked = found == "checked";
+        let liveness = if checked {
+            Liveness::Always
+        } else {
+            Liveness::Never
+        };
+        let builder = builder.limits(0, 1).liveness(liveness);
+        let pool = builder.cancel_after(None).build().unwrap();
+        let five = || sqlx::query_scalar::<_, i32>("select 5").fetch_one(&pool);
+        assert_eq!(five().await.unwrap(), 5); // prepared from now on
+        {
+            let mut guard = pool.acquire().await.unwrap();
+            half_a_copy_of_sqlx(&mut guard).await;
+            if !checked {
+                // It meets the rest of the copy, and leaves its own answer.
+                let error = sqlx::query("select 6").execute(&mut *guard).await;
+                let error = error.unwrap_err();
+                assert!(matches!(error, sqlx::Error::Protocol(_)), "{error}");
+            }
+        }
+        assert_eq!(five().await.unwrap(), 5, "{found}");
+        assert_eq!(five().await.unwrap(), 5, "{found}");
+        let closed = pool.pool_metrics().counters.closed;
+        let wanted = if checked { (1, 0) } else { (0, 1) };
+        assert_eq!((closed.invalid, closed.broken), wanted, "{found}");
+    }
+}
+
+/// What the crate's documentation says of it.
+#[tokio::test]
+async fn half_a_copy_by_sqlx_fails_the_next_statement_and_gives_it_no_row() {
+    let Some((builder, _server)) = server::pool("copy-of-sqlx").await else {
+        return;
+    };
+    let builder = builder.limits(0, 1).liveness(Liveness::Never);
+    let pool = builder.build().unwrap();
+    let five = || sqlx::query_scalar::<_, i32>("select 5").fetch_one(&pool);
+    assert_eq!(five().await.unwrap(), 5); // prepared from now on
+    half_a_copy_of_sqlx(&mut pool.acquire().await.unwrap()).await;
+    let error = five().await.unwrap_err();
+    assert!(matches!(error, sqlx::Error::Protocol(_)), "{error}");
+    assert_eq!(five().await.unwrap(), 5);
+    assert_eq!(pool.pool_metrics().counters.closed.broken, 1);
 }

@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use pool_postgres::{PostgresCluster, PostgresPool, ReplicaState, TargetSessionAttrs};
+use pool_testkit::{Fault, FaultProxy};
 use sqlx::postgres::PgConnectOptions;
+use sqlx::{Connection as _, PgConnection};
 use test_servers::{Environment, PostgresOptions, Server};
 
 use crate::own_server::{self, blocking};
@@ -113,6 +115,73 @@ async fn reads_and_writes_are_routed_and_one_that_lags_is_left_out() {
     for report in cluster.close(SOON).await {
         assert!(report.clean, "{report}");
     }
+}
+
+#[test]
+fn a_cluster_is_built_outside_a_runtime_when_it_is_given_one() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let handle = runtime.handle().clone();
+    // Nobody listens: it is known to be away once it has been asked.
+    let cluster = PostgresCluster::builder("postgres://app@127.0.0.1:1/market")
+        .unwrap()
+        .replica("127.0.0.1", 1)
+        .check_interval(Duration::from_millis(10))
+        .each_pool(move |pool| pool.runtime(handle.clone()))
+        .build()
+        .unwrap();
+    let deadline = Instant::now() + SOON;
+    while cluster.replicas()[0].state == ReplicaState::Unknown {
+        assert!(Instant::now() < deadline, "nobody watches the replica");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// The network swallows what the primary sends, and ends nothing: the replica waits for more, and has
+/// replayed all that it knows of.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_that_is_parted_from_its_primary_without_a_word_is_left_out() {
+    let Some((primary, replica)) = two_servers().await else {
+        return;
+    };
+    let upstream = ([127, 0, 0, 1], port(&primary)).into();
+    let proxy = FaultProxy::start(upstream).await.unwrap();
+    let conninfo: String = {
+        let mut connection = PgConnection::connect(replica.url()).await.unwrap();
+        let show = sqlx::query_scalar("show primary_conninfo");
+        show.fetch_one(&mut connection).await.unwrap()
+    };
+    let through = conninfo.replace(
+        &format!("port={}", port(&primary)),
+        &format!("port={}", proxy.address().port()),
+    );
+    assert_ne!(through, conninfo, "the port stands there");
+    let through = through.replace('\'', "''");
+    let sql = format!("alter system set primary_conninfo = '{through}'");
+    own_server::execute(&replica, &sql).await;
+    own_server::execute(&replica, "select pg_reload_conf()").await;
+    server::until("it follows through the proxy", || proxy.open() == 1).await;
+
+    let cluster = cluster(&primary, &replica);
+    until_read_from(&cluster, true).await;
+    sqlx::query("create table rows (n int8)")
+        .execute(cluster.write())
+        .await
+        .unwrap();
+    until_read_from(&cluster, true).await;
+    proxy.set(Fault::Blackhole).await;
+    sqlx::query("insert into rows values (1)")
+        .execute(cluster.write())
+        .await
+        .unwrap();
+    until_read_from(&cluster, false).await;
+    let state = &cluster.replicas()[0].state;
+    assert!(
+        matches!(state, ReplicaState::Follows(lag) if *lag > Duration::from_secs(1)),
+        "it knows of nothing itself: {state:?}"
+    );
+    proxy.set(Fault::Pass).await;
+    proxy.cut_all().await;
+    until_read_from(&cluster, true).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -20,6 +20,15 @@ const TASKS: u64 = 24;
 struct Round {
     pool: PostgresPool,
     table: Arc<str>,
+    /// How many of each kind have come as far as the server.
+    reached: Arc<Reached>,
+}
+
+#[derive(Default)]
+struct Reached {
+    transactions: AtomicU64,
+    streams: AtomicU64,
+    panics: AtomicU64,
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -28,10 +37,15 @@ async fn ten_thousand_rounds_of_each_mess_leak_nothing_and_the_counts_equal_the_
         return;
     };
     let table: Arc<str> = server.table().await.into();
+    for spelling in ["pool", "guard"] {
+        let begun = begun(server.name(), spelling);
+        server.execute(&format!("create sequence {begun}")).await;
+    }
     let pool = builder.limits(0, MAX).max_connecting(MAX).build().unwrap();
     let round = Round {
         pool: pool.clone(),
         table,
+        reached: Arc::default(),
     };
     let next = Arc::new(AtomicU64::new(0));
     let done = Arc::new(AtomicBool::new(false));
@@ -82,6 +96,30 @@ async fn ten_thousand_rounds_of_each_mess_leak_nothing_and_the_counts_equal_the_
         .number(&format!("select count(*) from {table}"))
         .await;
     assert_eq!(rows, 0, "nothing was committed");
+    let reached = |kind: &AtomicU64| kind.load(Ordering::Relaxed);
+    let Reached {
+        transactions,
+        streams,
+        panics,
+    } = &*round.reached;
+    assert_eq!(reached(transactions), ROUNDS);
+    assert_eq!(reached(streams), ROUNDS);
+    assert_eq!(reached(panics), ROUNDS);
+    // Of 5,000 each, some are cut while they wait for a connection, few while they are prepared.
+    for (spelling, floor) in [("pool", 500), ("guard", 4_500)] {
+        let begun = begun(server.name(), spelling);
+        let sql = format!("select last_value from {begun}");
+        let seen = server.number(&sql).await;
+        assert!(
+            seen >= floor,
+            "{spelling}: {seen} cancelled queries had begun"
+        );
+    }
+}
+
+/// A sequence counts what was begun at the server, whatever became of it.
+fn begun(name: &str, spelling: &str) -> String {
+    format!("\"{name}-{spelling}\"")
 }
 
 /// The payload of panics that the test wants.
@@ -104,14 +142,15 @@ impl Round {
     }
 
     async fn cancelled_query(&self, n: u64) {
-        let sql = "select pg_sleep(60)";
+        let sql = "select nextval($1::text::regclass), pg_sleep(60)";
+        let query = |spelling| sqlx::query(sql).bind(begun(self.pool.name(), spelling));
         if n.is_multiple_of(2) {
-            // Wherever the moment finds it: in the queue, on its way out, at the server.
-            let slept = sqlx::query(sql).execute(&self.pool);
-            cut(slept, Self::moment(n)).await;
+            // In the queue, on its way out, at the server: the queue alone may take all of 20 ms.
+            let anywhere = tokio::time::sleep(Duration::from_millis(n % 41));
+            cut(query("pool").execute(&self.pool), anywhere).await;
         } else {
             let mut guard = self.pool.acquire().await.unwrap();
-            let slept = sqlx::query(sql).execute(&mut *guard);
+            let slept = query("guard").execute(&mut *guard);
             cut(slept, Self::moment(n)).await;
         }
     }
@@ -119,25 +158,27 @@ impl Round {
     async fn dropped_transaction(&self, n: u64) {
         let insert = AssertSqlSafe(format!("insert into {} values ({n})", self.table));
         let mut guard = self.pool.acquire().await.unwrap();
-        let work = async {
-            let mut transaction = guard.begin().await.unwrap();
-            sqlx::query(insert).execute(&mut transaction).await.unwrap();
+        let mut transaction = guard.begin().await.unwrap();
+        sqlx::query(insert).execute(&mut transaction).await.unwrap();
+        self.reached.transactions.fetch_add(1, Ordering::Relaxed);
+        let more = async {
             if n.is_multiple_of(2) {
                 let mut inner = transaction.begin().await.unwrap();
                 sqlx::query("select 1").execute(&mut inner).await.unwrap();
             }
             std::future::pending::<()>().await;
         };
-        cut(work, Self::moment(n)).await;
+        cut(more, Self::moment(n)).await;
     }
 
     async fn half_read_stream(&self, n: u64) {
         let sql = "select n, repeat('x', 200) from generate_series(1, $1::int8) n";
-        let rows = i64::try_from(n % 2_000 + 2).unwrap();
+        let rows = i64::try_from(n % 2_000 + 3).unwrap();
         let mut stream = sqlx::query(sql).bind(rows).fetch(&self.pool);
-        for _ in 0..n % 3 {
+        for _ in 0..1 + n % 2 {
             stream.try_next().await.unwrap().unwrap();
         }
+        self.reached.streams.fetch_add(1, Ordering::Relaxed);
     }
 
     async fn panic_with_a_guard(&self, n: u64) {
@@ -150,6 +191,7 @@ impl Round {
                 .execute(&mut transaction)
                 .await
                 .unwrap();
+            round.reached.panics.fetch_add(1, Ordering::Relaxed);
             std::panic::panic_any(Wanted);
         });
         let panic = task.await.unwrap_err().into_panic();

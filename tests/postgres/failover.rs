@@ -4,10 +4,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use pool_postgres::{Credentials, PostgresPool};
-use sqlx::AssertSqlSafe;
+use pool_core::Liveness;
+use pool_postgres::{Credentials, PostgresPool, TargetSessionAttrs};
 use sqlx::postgres::PgConnectOptions;
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
+use crate::own_server;
 use crate::server::{self, Server};
 
 /// The options of the test server with the pool's own name.
@@ -20,7 +22,13 @@ fn options(name: &str) -> PgConnectOptions {
 
 #[tokio::test]
 async fn a_write_that_meets_a_read_only_server_has_all_connections_replaced() {
-    for executor in ["pool", "guard", "transaction"] {
+    for executor in [
+        "pool",
+        "guard",
+        "transaction",
+        "run",
+        "run as sqlx spells it",
+    ] {
         let Some((_, mut server)) = server::pool("read-only").await else {
             return;
         };
@@ -42,9 +50,23 @@ async fn a_write_that_meets_a_read_only_server_has_all_connections_replaced() {
                 let mut guard = pool.acquire().await.unwrap();
                 sqlx::query(insert()).execute(&mut guard).await
             }
-            _ => {
+            "transaction" => {
                 let mut transaction = pool.begin().await.unwrap();
                 sqlx::query(insert()).execute(&mut transaction).await
+            }
+            "run" => {
+                pool.run_in_transaction(|transaction| {
+                    let insert = insert();
+                    Box::pin(async move { sqlx::query(insert).execute(transaction).await })
+                })
+                .await
+            }
+            _ => {
+                pool.run_in_transaction(|transaction| {
+                    let insert = insert();
+                    Box::pin(async move { sqlx::query(insert).execute(&mut **transaction).await })
+                })
+                .await
             }
         };
         let error = error.unwrap_err();
@@ -63,6 +85,96 @@ async fn a_write_that_meets_a_read_only_server_has_all_connections_replaced() {
     }
 }
 
+/// A pool that wants to write, with three connections to a server of its own that has just become
+/// read-only.
+async fn demoted(liveness: Liveness) -> Option<(PostgresPool, test_servers::Server)> {
+    let server = own_server::start().await?;
+    own_server::execute(&server, "create table rows (n int8)").await;
+    let pool = PostgresPool::builder(server.url())
+        .unwrap()
+        .limits(3, 3)
+        .target_session_attrs(TargetSessionAttrs::ReadWrite)
+        .liveness(liveness)
+        .acquire_timeout(server::SOON)
+        .build()
+        .unwrap();
+    pool.warmup_pool().await.unwrap();
+    set_read_only(&server, "on").await;
+    Some((pool, server))
+}
+
+/// Has all sessions of a server read only, or write again, from now on.
+async fn set_read_only(server: &test_servers::Server, setting: &str) {
+    let sql = format!("alter system set default_transaction_read_only = {setting}");
+    own_server::execute(server, &sql).await;
+    own_server::execute(server, "select pg_reload_conf()").await;
+    loop {
+        // Each session reads the settings for itself, when it next does something.
+        let mut connection = PgConnection::connect(server.url()).await.unwrap();
+        let show = sqlx::query_scalar("show transaction_read_only");
+        let seen: String = show.fetch_one(&mut connection).await.unwrap();
+        if seen == setting {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_check_of_an_idle_connection_asks_whether_its_server_still_does() {
+    let Some((pool, server)) = demoted(Liveness::Always).await else {
+        return;
+    };
+    let write = tokio::spawn({
+        let pool = pool.clone();
+        async move {
+            let mut guard = pool.acquire().await.unwrap();
+            let insert = sqlx::query("insert into rows values (1)");
+            insert.execute(&mut *guard).await
+        }
+    });
+    server::until("none of the three is lent", || {
+        pool.pool_metrics().counters.closed.invalid >= 1
+            && pool
+                .pool_metrics()
+                .connect_failure_codes
+                .contains_key("session_attrs")
+    })
+    .await;
+    assert!(!write.is_finished(), "it waits for a server that can write");
+    set_read_only(&server, "off").await;
+    write
+        .await
+        .unwrap()
+        .expect("it never met the one that could not");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_transaction_that_came_to_nothing_has_its_server_asked_whether_it_still_does() {
+    for ends in ["dropped", "rolled back"] {
+        let Some((pool, server)) = demoted(Liveness::Never).await else {
+            return;
+        };
+        let mut transaction = pool.begin().await.unwrap();
+        let insert = sqlx::query("insert into rows values (1)");
+        // sqlx's spelling, whose errors the pool does not see.
+        let error = insert.execute(&mut *transaction).await.unwrap_err();
+        assert_eq!(error.as_database_error().unwrap().code().unwrap(), "25006");
+        match ends {
+            "dropped" => drop(transaction),
+            _ => transaction.rollback().await.unwrap(),
+        }
+        server::until("all three are replaced", || {
+            let closed = pool.pool_metrics().counters.closed;
+            (closed.broken, closed.evicted) == (1, 2)
+        })
+        .await;
+        set_read_only(&server, "off").await;
+        let insert = sqlx::query("insert into rows values (1)");
+        insert.execute(&pool).await.unwrap();
+    }
+}
+
 #[tokio::test]
 async fn a_server_without_room_bounds_the_pool_instead_of_failing_callers() {
     let Some((mut server, role)) = role("room", "connection limit 2").await else {
@@ -74,17 +186,32 @@ async fn a_server_without_room_bounds_the_pool_instead_of_failing_callers() {
         .max_connecting(6)
         .build()
         .unwrap();
-    let work: Vec<_> = (0..12)
-        .map(|_| {
-            let pool = pool.clone();
-            tokio::spawn(async move { sqlx::query("select pg_sleep(0.2)").execute(&pool).await })
-        })
-        .collect();
-    for task in work {
-        task.await
-            .unwrap()
-            .expect("callers wait for the two there is room for");
-    }
+    let work = async || {
+        let work: Vec<_> = (0..12)
+            .map(|_| {
+                let pool = pool.clone();
+                let sleep = async move { sqlx::query("select pg_sleep(0.1)").execute(&pool).await };
+                tokio::spawn(sleep)
+            })
+            .collect();
+        for task in work {
+            task.await
+                .unwrap()
+                .expect("callers wait for the two there is room for");
+        }
+    };
+    work().await;
+    let metrics = pool.pool_metrics();
+    assert_eq!(metrics.ceiling, 2, "what the server has room for");
+    let refused = metrics.counters.connect_failures;
+    assert!(refused <= 6, "six at the most were under way: {refused}");
+    assert_eq!(metrics.connect_failure_codes["53300"], refused);
+    work().await;
+    let again = pool.pool_metrics().counters.connect_failures;
+    assert_eq!(
+        again, refused,
+        "it does not ask for what there is no room for"
+    );
     assert!(server.connections().await <= 2);
     let error = pool
         .pool_metrics()

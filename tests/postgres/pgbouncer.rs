@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pool_core::AcquireErrorKind;
 use pool_postgres::{PgFlavor, PostgresPool, PostgresPoolBuilder};
-use sqlx::AssertSqlSafe;
+use sqlx::postgres::{PgConnectOptions, PgRow};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Executor as _, PgConnection, Row as _};
 use test_servers::{Environment, PgBouncer, PgBouncerProgram, Server};
 
 use crate::own_server::{self, blocking};
@@ -48,6 +49,35 @@ fn through(bouncer: &PgBouncer, flavor: PgFlavor) -> PostgresPoolBuilder {
         .recycle_timeout(SOON)
 }
 
+/// PgBouncer's own view.
+struct Console(PgConnection);
+
+impl Console {
+    async fn open(bouncer: &PgBouncer) -> Self {
+        let options: PgConnectOptions = bouncer.url().parse().unwrap();
+        let options = options.database("pgbouncer").extra_float_digits(None);
+        Self(options.connect().await.expect("anybody may ask"))
+    }
+
+    /// Asserts that the pool has at most `max` connections to PgBouncer, which may take a moment to
+    /// see that one has been closed.
+    async fn has_at_most(&mut self, max: u32, pool: &PostgresPool) {
+        let deadline = Instant::now() + Duration::from_secs(1);
+        loop {
+            let clients = self.0.fetch_all("show clients").await.unwrap();
+            let name = |client: &PgRow| client.get::<String, _>("application_name");
+            let ours = clients.iter().filter(|client| name(client) == pool.name());
+            let ours = ours.count();
+            assert!(ours > 0, "the load goes through it");
+            if ours <= max as usize {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{ours} with a maximum of {max}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_that_loses_statements_is_refused_at_once_with_the_setting_to_change() {
     let Some(server) = own_server::start().await.map(Arc::new) else {
@@ -79,6 +109,48 @@ async fn one_that_loses_statements_is_refused_at_once_with_the_setting_to_change
         assert_eq!(error.kind(), AcquireErrorKind::Connect, "at once: {error}");
         let error = error.to_string();
         assert!(error.contains("extra_float_digits"), "{error}");
+        pool.close(SOON).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_of_several_poolers_has_to_prove_that_it_keeps_statements() {
+    let Some(server) = own_server::start().await.map(Arc::new) else {
+        return;
+    };
+    let tracking = PgBouncerProgram::tracks_statements;
+    for program in programs("PgBouncer 1.21 or later", tracking) {
+        let keeps = &[
+            ("pool_mode", "transaction"),
+            ("max_prepared_statements", "200"),
+        ];
+        let loses = &[
+            ("pool_mode", "transaction"),
+            ("max_prepared_statements", "0"),
+        ];
+        let (keeps, loses) = (
+            in_front_of(&server, &program, keeps).await,
+            in_front_of(&server, &program, loses).await,
+        );
+        let second: PgConnectOptions = loses.url().parse().unwrap();
+        let pool = through(&keeps, PgFlavor::PgBouncerTransaction)
+            .or_host(second.get_host(), second.get_port())
+            .build()
+            .unwrap();
+        sqlx::query("select 1").execute(&pool).await.unwrap();
+        blocking(move || drop(keeps)).await;
+        pool.soft_evict();
+        let waits = tokio::spawn({
+            let pool = pool.clone();
+            async move { pool.acquire().await.map(drop) }
+        });
+        server::until("the second was tried", || {
+            let error = pool.pool_metrics().last_error.unwrap_or_default();
+            error.contains("max_prepared_statements = 200")
+        })
+        .await;
+        assert_eq!(pool.counts().idle, 0, "it was not taken");
+        waits.abort();
         pool.close(SOON).await;
     }
 }
@@ -142,13 +214,19 @@ async fn statements_transactions_and_resizes_under_load_in_transaction_mode() {
                 tokio::spawn(work(pool, task, stop))
             })
             .collect();
+        let mut console = Console::open(&bouncer).await;
+        let mut was = 0;
         for max in [8, 2, 16, 1, 12, 3] {
             pool.set_limits(0, max).unwrap();
+            server::until("it has grown", || max < was || pool.counts().total > was).await;
+            server::until("it has shrunk", || pool.counts().total <= max).await;
+            was = max;
             let before = pool.pool_metrics().counters.returned;
             server::until("it goes on", || {
                 pool.pool_metrics().counters.returned > before + 200
             })
             .await;
+            console.has_at_most(max, &pool).await;
             assert!(own_server::connections(&server, &pool).await <= 3);
         }
         stop.store(true, Ordering::Relaxed);

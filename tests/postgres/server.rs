@@ -12,6 +12,9 @@ use sqlx::{Connection as _, PgConnection};
 /// How long a busy machine may take to show what the pool has done.
 pub(crate) const SOON: Duration = Duration::from_secs(30);
 
+/// How long the server may list backends whose clients have gone.
+const SEES_THEM_GO: Duration = Duration::from_secs(1);
+
 /// A connection beside the pool that asks the server what it sees.
 pub(crate) struct Server {
     witness: PgConnection,
@@ -87,14 +90,14 @@ impl Server {
     ///
     /// The server lists a backend for a moment after its client has gone, and until then another
     /// one may have come. So a list that is too long may only consist of backends that are about to
-    /// go: of those on it, at most `max` stay.
+    /// go: of those on it, at most `max` are still there a second later.
     #[track_caller]
     pub(crate) fn has_at_most(&mut self, max: u32) -> impl Future<Output = ()> {
         let caller = std::panic::Location::caller();
         async move {
             let sql = "select pid, backend_start::text from pg_stat_activity \
                        where application_name = $1";
-            let deadline = Instant::now() + SOON;
+            let deadline = Instant::now() + SEES_THEM_GO;
             let mut staying: Option<HashSet<(i32, String)>> = None;
             loop {
                 let seen = sqlx::query_as(sql).bind(&self.name);

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use pool_core::{DynamicPoolConfig, DynamicSizing as _};
+use pool_postgres::SqlxPoolError;
 use sqlx::postgres::PgListener;
 
 use crate::server;
@@ -89,6 +90,29 @@ async fn a_listener_that_demands_an_sqlx_pool_gets_one() {
     drop(share); // in the background
     server::until("its part is back", || pool.engine().limits().max() == 2).await;
     server.settles_at(1).await;
+}
+
+#[tokio::test]
+async fn what_does_not_come_back_is_not_lent_and_not_waited_for_without_end() {
+    let Some((builder, _server)) = server::pool("share-kept").await else {
+        return;
+    };
+    let patience = Duration::from_millis(300);
+    let pool = builder
+        .limits(0, 3)
+        .acquire_timeout(patience)
+        .build()
+        .unwrap();
+    let kept = [pool.acquire().await.unwrap(), pool.acquire().await.unwrap()];
+    let error = pool.sqlx_pool(2).await.unwrap_err();
+    let SqlxPoolError::TimedOut { surplus, waited } = error else {
+        panic!("{error}");
+    };
+    assert_eq!(surplus, 1);
+    assert!((patience..server::SOON).contains(&waited), "{waited:?}");
+    assert_eq!(pool.engine().limits().max(), 3, "its part is back");
+    drop(kept);
+    pool.sqlx_pool(2).await.unwrap().close().await;
 }
 
 #[tokio::test]

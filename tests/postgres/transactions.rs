@@ -1,6 +1,7 @@
 //! Transactions and savepoints, ended in every way.
 
-use std::time::Duration;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 use pool_postgres::{IsolationLevel, PgTransaction, PostgresPool, RetryPolicy, TransactionOptions};
 use pool_testkit::Fault;
@@ -351,6 +352,84 @@ async fn increment_ten_times(pool: &PostgresPool, table: &str) -> sqlx::Result<u
         run.await?;
     }
     Ok(runs)
+}
+
+/// Each of two transactions takes the row that the other one wants next: one of them is killed by the
+/// server, and run again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deadlock_is_run_again() {
+    let Some((builder, mut server)) = server::pool("deadlock").await else {
+        return;
+    };
+    let table = &server.table().await;
+    server
+        .execute(&format!("alter table {table} add hits int8 default 0"))
+        .await;
+    server
+        .execute(&format!("insert into {table} values (1), (2)"))
+        .await;
+    let pool = builder.limits(0, 2).build().unwrap();
+    let both_hold_one = &tokio::sync::Barrier::new(2);
+    let runs = &AtomicU32::new(0);
+    let one = async |first: i64, second: i64| {
+        pool.run_in_transaction(move |transaction| {
+            let run = runs.fetch_add(1, Ordering::SeqCst);
+            Box::pin(async move {
+                for n in [first, second] {
+                    let sql = format!("update {table} set hits = hits + 1 where n = {n}");
+                    sqlx::query(AssertSqlSafe(sql))
+                        .execute(&mut **transaction)
+                        .await?;
+                    if n == first && run < 2 {
+                        both_hold_one.wait().await;
+                    }
+                }
+                Ok::<_, sqlx::Error>(())
+            })
+        })
+        .await
+    };
+    let (one, two) = tokio::join!(one(1, 2), one(2, 1));
+    one.unwrap();
+    two.unwrap();
+    assert_eq!(runs.load(Ordering::SeqCst), 3, "one of the two ran again");
+    let hits = format!("select sum(hits)::int8 from {table}");
+    assert_eq!(server.number(&hits).await, 4, "and each has counted once");
+    let deadlocks = "select deadlocks from pg_stat_database where datname = current_database()";
+    let deadline = Instant::now() + server::SOON;
+    while server.number(deadlocks).await == 0 {
+        assert!(Instant::now() < deadline, "the server has seen none");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test]
+async fn what_collides_each_time_is_begun_as_often_as_the_policy_says() {
+    let Some(story) = story("attempts").await else {
+        return;
+    };
+    for (attempts, wanted) in [(0, 1), (1, 1), (3, 3)] {
+        let mut runs = 0;
+        let policy = RetryPolicy::new()
+            .attempts(attempts)
+            .backoff(Duration::ZERO, Duration::ZERO);
+        let run =
+            story
+                .pool
+                .run_in_transaction_with(TransactionOptions::new(), policy, |transaction| {
+                    runs += 1;
+                    let insert = story.insert(1);
+                    Box::pin(async move {
+                        sqlx::query(insert).execute(&mut *transaction).await?;
+                        let raise = "do $$ begin raise exception using errcode = '40001'; end $$";
+                        sqlx::query(raise).execute(&mut *transaction).await
+                    })
+                });
+        let error = run.await.unwrap_err();
+        assert_eq!(error.as_database_error().unwrap().code().unwrap(), "40001");
+        assert_eq!(runs, wanted, "{attempts} attempts");
+    }
+    story.ends_clean(&[]).await;
 }
 
 #[tokio::test]

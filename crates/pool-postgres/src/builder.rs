@@ -11,6 +11,7 @@ use pool_core::{
     PoolBuilder, ReleaseCheck, SharedError,
 };
 use sqlx::PgConnection;
+use tokio::runtime::Handle;
 
 use crate::error::{PostgresConfigError, PostgresConfigProblem};
 use crate::manager::{ManagerSettings, PostgresManager};
@@ -30,6 +31,8 @@ pub struct PostgresPoolBuilder {
     target: Target,
     name: Option<String>,
     connect_timeout: Duration,
+    statement_cache: Option<usize>,
+    runtime: Option<Handle>,
     manager: ManagerSettings,
     dynamic: Option<DynamicPoolConfig>,
     /// What is to be done to the engine's builder, which needs its manager first.
@@ -42,6 +45,8 @@ impl PostgresPoolBuilder {
             target: target.into(),
             name: None,
             connect_timeout: Duration::from_secs(5),
+            statement_cache: None,
+            runtime: None,
             manager: ManagerSettings {
                 cancel_after: Some(Duration::from_millis(20)),
                 ..ManagerSettings::default()
@@ -96,15 +101,29 @@ impl PostgresPoolBuilder {
     /// Another host to connect to when those before it would not do; all else is as for the first.
     /// In a URL: `postgres://user@one:5432,two:5432/database`.
     pub fn or_host(mut self, host: &str, port: u16) -> Self {
-        let options = self.target.hosts[0].clone();
-        self.target.hosts.push(options.host(host).port(port));
+        self.target.hosts.push(self.target.another(host, port));
         self
     }
 
     /// What a server must be for a connection to it to be used. Defaults to
     /// [`TargetSessionAttrs::Any`]; in a URL: `?target_session_attrs=read-write`.
+    ///
+    /// Asked of new connections, of those that were idle when they are checked, and now and then
+    /// after a transaction that was not committed.
     pub const fn target_session_attrs(mut self, attrs: TargetSessionAttrs) -> Self {
         self.target.attrs = attrs;
+        self
+    }
+
+    /// How many prepared statements each connection keeps, at the server and here; the one that was
+    /// not used for longest goes first. Defaults to 100, or what the options say; in a URL:
+    /// `?statement-cache-capacity=50`.
+    ///
+    /// Zero is turned down by [`build`](Self::build): sqlx 0.9 goes on to name statements then, and
+    /// never closes them. A statement that is not to be kept is sent with
+    /// [`persistent(false)`](sqlx::query::Query::persistent).
+    pub const fn statement_cache_capacity(mut self, statements: usize) -> Self {
+        self.statement_cache = Some(statements);
         self
     }
 
@@ -156,7 +175,7 @@ impl PostgresPoolBuilder {
         self.change(move |engine| engine.leak_threshold(threshold))
     }
 
-    /// When an idle connection is checked, by one round trip without SQL, before it is lent.
+    /// When an idle connection is checked, by a question that takes one round trip, before it is lent.
     /// Defaults to 500 ms after its last use or check.
     pub fn liveness(self, liveness: Liveness) -> Self {
         self.change(move |engine| engine.liveness(liveness))
@@ -196,8 +215,13 @@ impl PostgresPoolBuilder {
     }
 
     /// The runtime that the pool's tasks run on. Defaults to the one in which `build` is called.
-    pub fn runtime(self, runtime: tokio::runtime::Handle) -> Self {
+    pub fn runtime(mut self, runtime: Handle) -> Self {
+        self.runtime = Some(runtime.clone());
         self.change(move |engine| engine.runtime(runtime))
+    }
+
+    pub(crate) fn runtime_given(&self) -> Option<Handle> {
+        self.runtime.clone()
     }
 
     /// Statements to run once on each new connection, within its `connect_timeout`, for instance
@@ -314,9 +338,9 @@ impl PostgresPoolBuilder {
     pub fn build(mut self) -> Result<PostgresPool, PostgresConfigError> {
         let dynamic = self.dynamic.take();
         let name = self.pool_name();
-        let lost = self.lost_behind_a_pooler();
-        if !lost.is_empty() {
-            return Err(PostgresConfigError::new(&name, lost));
+        let problems = self.own_problems();
+        if !problems.is_empty() {
+            return Err(PostgresConfigError::new(&name, problems));
         }
         let mut engine = self.into_engine();
         if let Some(config) = &dynamic {
@@ -348,6 +372,7 @@ impl PostgresPoolBuilder {
         let Self {
             target,
             connect_timeout,
+            statement_cache,
             mut manager,
             changes,
             ..
@@ -356,6 +381,10 @@ impl PostgresPoolBuilder {
             Some(_) => options,
             None => options.application_name(&name),
         });
+        let target = match statement_cache {
+            Some(statements) => target.map(|options| options.statement_cache_capacity(statements)),
+            None => target,
+        };
         manager.connect_timeout = connect_timeout;
         if !manager.flavor.keeps_a_session() {
             manager.cancel_after = None;
@@ -372,8 +401,25 @@ impl PostgresPoolBuilder {
         self.name.clone().unwrap_or_else(|| self.target.address())
     }
 
+    /// What the engine cannot object to.
+    pub(crate) fn own_problems(&self) -> Vec<PostgresConfigProblem> {
+        let mut problems = self.lost_behind_a_pooler();
+        if self.statement_cache == Some(0) {
+            problems.push(PostgresConfigProblem::NoStatementCache);
+        }
+        let hosts = &self.target.hosts;
+        let socket = hosts.iter().find_map(|options| options.get_socket());
+        if let Some(socket) = socket
+            && hosts.len() > 1
+        {
+            let socket = socket.clone();
+            problems.push(PostgresConfigProblem::Socket { socket });
+        }
+        problems
+    }
+
     /// The settings that need a session which the pooler does not keep.
-    pub(crate) fn lost_behind_a_pooler(&self) -> Vec<PostgresConfigProblem> {
+    fn lost_behind_a_pooler(&self) -> Vec<PostgresConfigProblem> {
         let flavor = self.manager.flavor;
         let set = [
             ("init_sql", self.manager.init_sql.is_some()),
@@ -403,5 +449,58 @@ impl fmt::Debug for PostgresPoolBuilder {
             .field("connect_timeout", &self.connect_timeout)
             .field("dynamic", &self.dynamic)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sqlx::postgres::PgSslMode;
+
+    use crate::PostgresPool;
+
+    #[test]
+    fn another_host_is_verified_unless_the_url_says_otherwise() {
+        for (url, host, wanted) in [
+            (
+                "postgres://u@localhost/d",
+                "db.example",
+                PgSslMode::VerifyFull,
+            ),
+            ("postgres://u@localhost/d", "127.0.0.2", PgSslMode::Prefer),
+            ("postgres://u@db.example/d", "localhost", PgSslMode::Prefer),
+            (
+                "postgres://u@db.example/d",
+                "two.example",
+                PgSslMode::VerifyFull,
+            ),
+            (
+                "postgres://u@localhost/d?sslmode=disable",
+                "db.example",
+                PgSslMode::Disable,
+            ),
+        ] {
+            let builder = PostgresPool::builder(url).unwrap().or_host(host, 5433);
+            let second = &builder.target.hosts[1];
+            assert_eq!((second.get_host(), second.get_port()), (host, 5433));
+            let mode = second.get_ssl_mode();
+            assert_eq!(
+                format!("{mode:?}"),
+                format!("{wanted:?}"),
+                "{url} or {host}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_socket_is_not_one_of_several_hosts() {
+        let url = "postgres://u@localhost/d?host=/run/postgresql";
+        let error = PostgresPool::builder(url).unwrap();
+        let error = error.or_host("db.example", 5432).build().unwrap_err();
+        let error = error.to_string();
+        assert!(error.contains("/run/postgresql"), "{error}");
+        let cluster = crate::PostgresCluster::builder(url).unwrap();
+        let error = cluster.replica("db.example", 5432).build().unwrap_err();
+        let error = error.to_string();
+        assert!(error.contains("/run/postgresql"), "{error}");
     }
 }

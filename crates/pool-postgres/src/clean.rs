@@ -34,11 +34,16 @@ pub(crate) fn look(managed: &mut ManagedConnection) -> ReleaseCheck {
         Poll::Ready(Ok(())) if managed.aborted || managed.connection.is_in_transaction() => {
             ReleaseCheck::Dirty
         }
+        Poll::Ready(Ok(())) if managed.role_in_doubt => ReleaseCheck::Dirty,
         Poll::Ready(Ok(())) => {
             managed.queued = false;
             ReleaseCheck::Clean
         }
-        Poll::Ready(Err(_)) | Poll::Pending => ReleaseCheck::Dirty,
+        Poll::Ready(Err(_)) | Poll::Pending => {
+            // What is read as its answer may be that of a `COPY` that sqlx did not count.
+            managed.doubtful = true;
+            ReleaseCheck::Dirty
+        }
     }
 }
 
@@ -58,7 +63,7 @@ fn poll_flush(connection: &mut PgConnection) -> Poll<Result<(), Error>> {
 pub(crate) async fn clean<C>(
     managed: &mut ManagedConnection,
     patience: Option<Duration>,
-    cancel: impl Fn(i32) -> C,
+    cancel: impl Fn() -> C,
     reset_sql: Option<&str>,
 ) -> Result<(), Error>
 where
@@ -94,7 +99,7 @@ where
 pub(crate) async fn end<C>(
     managed: &mut ManagedConnection,
     mut patience: Duration,
-    cancel: impl Fn(i32) -> C,
+    cancel: impl Fn() -> C,
 ) -> Result<(), Error>
 where
     C: Future<Output = Result<(), Error>>,
@@ -105,7 +110,7 @@ where
         if let Ok(drained) = tokio::time::timeout(patience, drained).await {
             return drained;
         }
-        cancel(managed.backend).await?;
+        cancel().await?;
         managed.doubtful = true;
         patience = (2 * patience).max(PAUSE);
     }
@@ -124,7 +129,10 @@ pub(crate) async fn drain(connection: &mut PgConnection) -> Result<(), Error> {
 
 /// Proves that question and answer go together, and that no failed transaction is open: the
 /// signal that cancels a statement may have met the `ROLLBACK` behind it instead.
-async fn prove(connection: &mut PgConnection) -> Result<(), Error> {
+///
+/// Where an answer that nobody counted is left over, sqlx's `ping` takes it for its own and calls the
+/// connection sound; whoever asks next gets an answer to what was asked before.
+pub(crate) async fn prove(connection: &mut PgConnection) -> Result<(), Error> {
     let secret = fastrand::i32(..);
     let question = format!("select '{secret}'::int4");
     let answer = match number(connection, &question).await {
@@ -147,11 +155,6 @@ async fn prove(connection: &mut PgConnection) -> Result<(), Error> {
 pub(crate) async fn run(connection: &mut PgConnection, sql: &str) -> Result<(), Error> {
     let sql = AssertSqlSafe(sql.to_owned());
     sqlx::raw_sql(sql).execute(connection).await.map(drop)
-}
-
-/// Asks which process serves the connection.
-pub(crate) async fn backend(connection: &mut PgConnection) -> Result<i32, Error> {
-    number(connection, "select pg_backend_pid()").await
 }
 
 async fn number(connection: &mut PgConnection, sql: &str) -> Result<i32, Error> {

@@ -8,11 +8,13 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use parking_lot::Mutex;
 use pool_core::DrainReport;
-use sqlx::{Error, Executor as _, PgConnection, Row as _};
+use sqlx::{Error, PgConnection};
+use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
 use crate::builder::PostgresPoolBuilder;
 use crate::error::PostgresConfigError;
+use crate::lag::{Written, state};
 use crate::target::Target;
 use crate::{PostgresPool, TargetSessionAttrs, url};
 
@@ -25,10 +27,12 @@ use crate::{PostgresPool, TargetSessionAttrs, url};
 /// that it is read-only (25006), its connections are replaced by ones to whichever host can write by
 /// then; no restart, no new URL.
 ///
-/// **Lag.** A task asks each replica every [`check_interval`](PostgresClusterBuilder::check_interval)
-/// how far it is behind, over one connection beside its pool, which the server shows as
-/// `<application_name> watch`. One that does not answer, or is behind by more than
-/// [`max_lag`](PostgresClusterBuilder::max_lag), is not read from until it has caught up.
+/// **Lag.** Tasks ask each replica how far it has come, and the primary how far it has written, every
+/// [`check_interval`](PostgresClusterBuilder::check_interval), over one connection beside each pool,
+/// which the server shows as `<application_name> watch`. A replica that does not answer, or lacks what
+/// was written more than [`max_lag`](PostgresClusterBuilder::max_lag) ago, is not read from until it
+/// has caught up: also one that the network has parted from its primary without a word, as soon as
+/// that has written on.
 ///
 /// # Example
 ///
@@ -63,6 +67,7 @@ pub struct PostgresCluster {
 struct Replica {
     pool: PostgresPool,
     max_lag: Duration,
+    written: Arc<Written>,
     seen: Mutex<ReplicaState>,
 }
 
@@ -236,10 +241,10 @@ impl Replica {
             Some(connection) => connection,
             None => {
                 let manager = self.pool.engine().manager();
-                manager.connect_beside(&manager.options(), "watch").await?
+                manager.connect_to_watch(&manager.options()).await?
             }
         };
-        let state = state(&mut connection).await?;
+        let state = state(&mut connection, &self.written).await?;
         Ok((connection, state))
     }
 
@@ -257,31 +262,6 @@ impl Replica {
         }
         *seen = state;
     }
-}
-
-/// How far a server is behind.
-///
-/// One that has replayed all that it has received, and still receives, is behind by nothing,
-/// however long ago the last transaction was.
-async fn state(connection: &mut PgConnection) -> Result<ReplicaState, Error> {
-    let sql = "select pg_is_in_recovery(),
-                   exists (select from pg_stat_wal_receiver),
-                   pg_last_wal_receive_lsn() is not distinct from pg_last_wal_replay_lsn(),
-                   extract(epoch from clock_timestamp() - pg_last_xact_replay_timestamp())::float8";
-    let row = connection.fetch_one(sqlx::raw_sql(sql)).await?;
-    let (standby, receives, replayed): (bool, bool, bool) =
-        (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
-    let behind: Option<f64> = row.try_get(3)?;
-    Ok(if !standby {
-        ReplicaState::Promoted
-    } else if !receives {
-        ReplicaState::Alone
-    } else if replayed {
-        ReplicaState::Follows(Duration::ZERO)
-    } else {
-        let behind = behind.unwrap_or(f64::MAX).max(0.0);
-        ReplicaState::Follows(Duration::try_from_secs_f64(behind).unwrap_or(Duration::MAX))
-    })
 }
 
 type EachPool = Box<dyn Fn(PostgresPoolBuilder) -> PostgresPoolBuilder + Send>;
@@ -346,35 +326,49 @@ impl PostgresClusterBuilder {
     pub fn build(self) -> Result<PostgresCluster, PostgresConfigError> {
         assert!(!self.check_interval.is_zero(), "the check interval is zero");
         let name = self.name.unwrap_or_else(|| self.primary.address());
-        let first = self.primary.hosts[0].clone();
         let replicas = self.replicas.iter();
         let replicas: Vec<_> = replicas
-            .map(|(host, port)| first.clone().host(host).port(*port))
+            .map(|(host, port)| self.primary.another(host, *port))
             .collect();
         let mut writers = self.primary;
         writers.hosts.extend(replicas.iter().cloned());
         writers.attrs = TargetSessionAttrs::ReadWrite;
+        // What watches a pool runs where the pool runs; without a runtime there is no pool.
         let pool = |target: Target, name: String| {
-            (self.each_pool)(PostgresPoolBuilder::new(target).name(name)).build()
+            let builder = (self.each_pool)(PostgresPoolBuilder::new(target).name(name));
+            let runtime = builder.runtime_given();
+            let pool = builder.build()?;
+            Ok::<_, PostgresConfigError>((pool, runtime.unwrap_or_else(Handle::current)))
         };
-        let primary = pool(writers, format!("{name} primary"))?;
-        let replicas = replicas.into_iter().zip(1..).map(|(options, n)| {
-            Ok(Arc::new(Replica {
-                pool: pool(options.into(), format!("{name} replica {n}"))?,
-                max_lag: self.max_lag,
-                seen: Mutex::new(ReplicaState::Unknown),
-            }))
-        });
-        let replicas: Vec<_> = replicas.collect::<Result<_, PostgresConfigError>>()?;
         let interval = self.check_interval;
-        let watches = replicas.iter().map(|replica| {
-            let replica = Arc::clone(replica);
-            tokio::spawn(async move { replica.watch(interval).await })
-        });
+        let (primary, runtime) = pool(writers, format!("{name} primary"))?;
+        let written = Arc::new(Written::default());
+        let mut watches = Vec::new();
+        let mut watched = Vec::new();
+        for (options, n) in replicas.into_iter().zip(1..) {
+            let (pool, runtime) = pool(options.into(), format!("{name} replica {n}"))?;
+            let replica = Arc::new(Replica {
+                pool,
+                max_lag: self.max_lag,
+                written: Arc::clone(&written),
+                seen: Mutex::new(ReplicaState::Unknown),
+            });
+            watched.push(Arc::clone(&replica));
+            watches.push((runtime, replica));
+        }
+        // Only now, when nothing can fail any more, does anything run.
+        let watches = watches
+            .into_iter()
+            .map(|(runtime, replica)| runtime.spawn(async move { replica.watch(interval).await }));
+        let mut watches: Vec<_> = watches.collect();
+        if !watched.is_empty() {
+            let primary = primary.clone();
+            watches.push(runtime.spawn(async move { written.follow(primary, interval).await }));
+        }
         Ok(PostgresCluster {
             primary,
-            watches: watches.collect(),
-            replicas,
+            watches,
+            replicas: watched,
             turn: AtomicUsize::new(0),
         })
     }

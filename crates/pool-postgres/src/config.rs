@@ -85,7 +85,7 @@ pub struct PostgresConfig {
     /// How many callers may wait. Defaults to no bound.
     #[serde(default, alias = "max_waiters")]
     pub max_waiters: Option<u32>,
-    /// Prepared statements kept by each connection. Defaults to 100.
+    /// Prepared statements kept by each connection, at least 1. Defaults to 100.
     #[serde(default, alias = "statement_cache_capacity")]
     pub statement_cache_capacity: Option<usize>,
     /// What stands between the pool and the server. Defaults to `direct`.
@@ -206,7 +206,7 @@ impl PostgresConfig {
                 Err(_) => return error.problems,
             },
         };
-        let lost = builder.lost_behind_a_pooler();
+        let own = builder.own_problems();
         let engine = match self.dynamic {
             // Its sizes take the place of the limits.
             Some(config) => {
@@ -217,7 +217,7 @@ impl PostgresConfig {
             }
             None => builder.into_engine(),
         };
-        problems.extend(lost);
+        problems.extend(own);
         problems.extend(engine.problems().into_iter().map(Into::into));
         problems
     }
@@ -305,6 +305,7 @@ impl PostgresConfig {
             leak_threshold: self.leak_threshold(),
             max_connecting: self.max_connecting,
             max_waiters: self.max_waiters,
+            statement_cache_capacity: self.statement_cache_capacity,
             flavor: self.flavor,
             init_sql: self.init_sql.as_deref(),
             reset_sql: self.reset_sql.as_deref(),

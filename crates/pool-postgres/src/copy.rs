@@ -15,7 +15,7 @@ use sqlx::{Error, PgConnection};
 use sqlx_core::bytes::Bytes;
 use sqlx_core::io::AsyncRead;
 
-use crate::manager::ManagedConnection;
+use crate::connection::ManagedConnection;
 use crate::{PgPooledConnection, PgTransaction};
 
 /// How far a `COPY` on a connection has come.

@@ -47,6 +47,19 @@ pub enum PostgresConfigProblem {
         /// The pooler.
         flavor: PgFlavor,
     },
+    /// Several hosts, of which one is a socket that sqlx would use for all of them.
+    #[error(
+        "the socket {socket:?} cannot be one of several hosts, since sqlx goes to a socket whatever \
+         the host is: give hosts by name, or the socket alone"
+    )]
+    #[non_exhaustive]
+    Socket {
+        /// The folder of the socket.
+        socket: std::path::PathBuf,
+    },
+    /// A statement cache without room, which leaks statements at the server.
+    #[error("{}", crate::url::NO_STATEMENT_CACHE)]
+    NoStatementCache,
 }
 
 impl PostgresConfigProblem {
@@ -66,8 +79,9 @@ impl PostgresConfigProblem {
                 other => other,
             },
             Self::Session { setting, .. } => setting,
+            Self::NoStatementCache => "statement_cache_capacity",
             // What else a builder can be told does not stand in a configuration.
-            Self::Setting(_) | Self::Url(_) => "url",
+            Self::Setting(_) | Self::Url(_) | Self::Socket { .. } => "url",
         }
     }
 }

@@ -8,7 +8,8 @@ use pool_core::PooledConnection;
 use sqlx::{Error, PgConnection};
 
 use crate::clean;
-use crate::manager::{ManagedConnection, PostgresManager};
+use crate::connection::ManagedConnection;
+use crate::manager::PostgresManager;
 use crate::sqlstate::{self, Verdict};
 
 /// A connection that goes back to its pool when it is dropped.
@@ -55,7 +56,7 @@ impl PgPooledConnection {
     /// The process that serves the connection, as in `pg_stat_activity.pid`.
     #[must_use]
     pub fn backend_pid(&self) -> i32 {
-        self.guard.backend
+        self.guard.backend_pid()
     }
 
     pub(crate) fn managed(&self) -> &ManagedConnection {

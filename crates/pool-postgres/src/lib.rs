@@ -174,7 +174,17 @@
 //! | a cancelled query, a stream not read to its end | after [`cancel_after`](PostgresPoolBuilder::cancel_after) it is cancelled at the server; the rest is read |
 //! | a transaction dropped or cancelled, at any point | rolled back |
 //! | a `COPY` not finished | the connection is closed |
+//! | a `COPY ... TO STDOUT` of sqlx's own methods not read to its end | see below |
 //! | `set`, temporary tables, advisory locks, `listen`, a `begin` sent as SQL | not visible from here: use transactions, `set local`, or [`reset_sql`](PostgresPoolBuilder::reset_sql) |
+//!
+//! `copy_out_raw` of guards and transactions keeps book of its `COPY`; that of sqlx, reached through
+//! the deref or by a function that takes `&mut PgConnection`, does not, and its rest cannot be seen
+//! without I/O. Read such a stream to its end, or call [`evict`](PgPooledConnection::evict). If
+//! neither is done, the next statement on the connection fails with
+//! [`Error::Protocol`](sqlx::Error::Protocol) and gets no row, and the connection is closed then.
+//! After such an error on `&mut *connection`, which the pool does not see, evict it: sqlx goes on to
+//! give each statement the answer of the one before. Where a connection is checked or cleaned first,
+//! it is found, by a question whose answer nobody else can have been given.
 //!
 //! # Failover and lost connections
 //!
@@ -183,8 +193,15 @@
 //! replaced, none of them interrupted, at most once a second.
 //!
 //! The pool sees the errors of statements that run on `&pool`, `&mut connection` and
-//! `&mut transaction`. It does not see those on `&mut *connection`, which is sqlx's own; there a
-//! broken connection is still found, because its answer stays outstanding, but 25006 is not.
+//! `&mut transaction`, and what the work of [`run_in_transaction`](PostgresPool::run_in_transaction)
+//! returns, however its statements are spelled. It does not see those on `&mut *connection` and
+//! `&mut *transaction`, which are sqlx's own; there a broken connection is still found, because its
+//! answer stays outstanding, but 25006 is not.
+//!
+//! With [`target_session_attrs`](PostgresPoolBuilder::target_session_attrs) a server that has become
+//! something else is found all the same: the check of a connection that was idle asks for that
+//! instead of for any answer, and so does, at most twice a second, the cleaning after a transaction
+//! that was not committed.
 //!
 //! # Shut down
 //!
@@ -198,6 +215,7 @@ mod cancel;
 mod clean;
 mod cluster;
 mod config;
+mod connection;
 mod control;
 mod copy;
 mod credentials;
@@ -205,6 +223,7 @@ mod error;
 mod executor;
 mod flavor;
 mod guard;
+mod lag;
 mod login;
 mod manager;
 mod options;
@@ -224,6 +243,7 @@ pub use pool_core;
 pub use crate::builder::PostgresPoolBuilder;
 pub use crate::cluster::{PostgresCluster, PostgresClusterBuilder, ReplicaState, ReplicaStatus};
 pub use crate::config::PostgresConfig;
+pub use crate::connection::ManagedConnection;
 pub use crate::copy::{CopyIn, CopyOut};
 pub use crate::credentials::Credentials;
 pub use crate::error::{
@@ -232,7 +252,7 @@ pub use crate::error::{
 };
 pub use crate::flavor::PgFlavor;
 pub use crate::guard::PgPooledConnection;
-pub use crate::manager::{ManagedConnection, PostgresManager};
+pub use crate::manager::PostgresManager;
 pub use crate::options::{IsolationLevel, TransactionOptions};
 pub use crate::pool::PostgresPool;
 pub use crate::retry::{RetryPolicy, TransactionError};

@@ -1,8 +1,8 @@
 //! How the engine opens, checks, cleans and closes PostgreSQL connections.
 
 use std::fmt;
-use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -12,7 +12,8 @@ use secrecy::ExposeSecret as _;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection as _, PgConnection};
 
-use crate::cancel::Canceller;
+use crate::cancel::{Backend, Canceller};
+use crate::connection::ManagedConnection;
 use crate::copy::Copying;
 use crate::credentials::Credentials;
 use crate::error::{ConnectCause, ConnectStep, PostgresConnectError};
@@ -21,60 +22,6 @@ use crate::login::login;
 use crate::sentinel::Sentinel;
 use crate::target::Target;
 use crate::{PgFlavor, TargetSessionAttrs, clean, sqlstate, url};
-
-/// A connection as the engine keeps it: sqlx's, and what the pool must know beside it.
-///
-/// What [`PostgresPool::engine`](crate::PostgresPool::engine) lends. Derefs to [`PgConnection`].
-pub struct ManagedConnection {
-    pub(crate) connection: PgConnection,
-    /// The process that serves it, to cancel what it runs.
-    pub(crate) backend: i32,
-    /// The host it leads to, without what a credential provider adds.
-    pub(crate) place: Arc<PgConnectOptions>,
-    /// A `COPY` that is under way, which sqlx does not count.
-    pub(crate) copying: Copying,
-    /// Set when a `ROLLBACK` was queued here, whose answer may come at once.
-    pub(crate) queued: bool,
-    /// Set when only a round trip can tell whether the connection is sound.
-    pub(crate) doubtful: bool,
-    /// Set while the server holds a failed transaction that sqlx does not count.
-    pub(crate) aborted: bool,
-    /// Set when a statement of the transaction has failed.
-    pub(crate) suspect: bool,
-    /// The failovers that its pool had seen when it was opened.
-    pub(crate) epoch: u64,
-    pub(crate) sentinel: Arc<Sentinel>,
-}
-
-impl ManagedConnection {
-    /// The process that serves it, as in `pg_stat_activity.pid`.
-    #[must_use]
-    pub const fn backend_pid(&self) -> i32 {
-        self.backend
-    }
-}
-
-impl Deref for ManagedConnection {
-    type Target = PgConnection;
-
-    fn deref(&self) -> &PgConnection {
-        &self.connection
-    }
-}
-
-impl DerefMut for ManagedConnection {
-    fn deref_mut(&mut self) -> &mut PgConnection {
-        &mut self.connection
-    }
-}
-
-impl fmt::Debug for ManagedConnection {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ManagedConnection")
-            .field("backend", &self.backend)
-            .finish_non_exhaustive()
-    }
-}
 
 /// Why each host would not do.
 type Failure = Vec<PostgresConnectError>;
@@ -106,17 +53,17 @@ struct Places {
     attrs: TargetSessionAttrs,
     /// The one that served last: the next connect begins with it.
     last: usize,
-    /// Whether a pooler has proved that it keeps prepared statements.
-    proved: bool,
+    /// Of each, whether a pooler there has proved that it keeps prepared statements.
+    proved: Arc<[AtomicBool]>,
 }
 
 impl From<Target> for Places {
-    fn from(Target { hosts, attrs }: Target) -> Self {
+    fn from(Target { hosts, attrs, .. }: Target) -> Self {
         Self {
+            proved: hosts.iter().map(|_| AtomicBool::new(false)).collect(),
             hosts: hosts.into_iter().map(Arc::new).collect(),
             attrs,
             last: 0,
-            proved: false,
         }
     }
 }
@@ -126,6 +73,7 @@ impl Places {
         Target {
             hosts: self.hosts.iter().map(|host| (**host).clone()).collect(),
             attrs: self.attrs,
+            tls_by_default: false,
         }
     }
 }
@@ -231,7 +179,8 @@ impl PostgresManager {
         let mut failures = Vec::new();
         for &wanted in places.attrs.passes() {
             for at in (0..count).map(|n| (places.last + n) % count) {
-                let attempt = self.attempt(&places.hosts[at], wanted, places.proved);
+                let proved = places.proved[at].load(Ordering::Relaxed);
+                let attempt = self.attempt(&places.hosts[at], wanted, proved);
                 match attempt.await {
                     Ok(connection) => {
                         self.note(places, at);
@@ -246,12 +195,13 @@ impl PostgresManager {
 
     /// Remembers which host served, unless the hosts have changed meanwhile.
     fn note(&self, served: &Places, at: usize) {
-        if served.last == at && served.proved {
+        served.proved[at].store(true, Ordering::Relaxed);
+        if served.last == at {
             return;
         }
         let mut places = self.places.write();
         if Arc::ptr_eq(&places.hosts, &served.hosts) {
-            (places.last, places.proved) = (at, true);
+            places.last = at;
         }
     }
 
@@ -286,37 +236,33 @@ impl PostgresManager {
             let _ = connection.close().await;
             return Err(ConnectCause::LosesStatements(flavor));
         }
-        let backend = clean::backend(&mut connection).await?;
+        let backend = Backend::of(&mut connection, options).await?;
         self.settings.prepare(&mut connection, step).await?;
         Ok(ManagedConnection {
             connection,
-            backend,
+            backend: Arc::new(backend),
             place: Arc::clone(place),
             copying: Copying::No,
             queued: false,
             doubtful: false,
             aborted: false,
             suspect: false,
+            wanted,
+            role_in_doubt: false,
             epoch,
             sentinel: Arc::clone(&self.sentinel),
         })
     }
 
-    /// Opens a connection that is not the pool's, to cancel statements or to look at a server;
-    /// `purpose` is what the server shows behind the name of the pool.
-    pub(crate) async fn connect_beside(
+    /// Opens a connection that is not the pool's, to look at a server.
+    pub(crate) async fn connect_to_watch(
         &self,
         place: &PgConnectOptions,
-        purpose: &str,
     ) -> Result<PgConnection, sqlx::Error> {
         let options = self.with_credentials(place).await.map_err(|cause| {
             sqlx::Error::Configuration(Box::new(failure(place, ConnectStep::Credentials, cause)))
         })?;
-        let name = format!(
-            "{} {purpose}",
-            options.get_application_name().unwrap_or_default()
-        );
-        login(&options.application_name(&name)).await
+        beside(options, "watch").await
     }
 
     /// Opens a connection to other hosts than those in force.
@@ -345,10 +291,33 @@ impl PostgresManager {
         Err(failure(place, step, cause))
     }
 
-    /// Ends at the server what a backend of `place` runs.
-    async fn cancel(&self, place: &Arc<PgConnectOptions>, backend: i32) -> Result<(), sqlx::Error> {
-        let connect = self.connect_beside(place, "cancel");
-        self.canceller.cancel(connect, backend, place).await
+    /// Asks the server of a connection whether it still is what it had to be.
+    async fn ask_role(&self, managed: &mut ManagedConnection) -> Result<(), PostgresConnectError> {
+        let wanted = managed.wanted;
+        let cause = match wanted.check(&mut managed.connection).await {
+            Ok(None) => return Ok(()),
+            Ok(Some(is)) => {
+                if wanted.is_for_writes() {
+                    self.sentinel.read_only(managed.epoch);
+                }
+                ConnectCause::Session { is, wanted }
+            }
+            Err(error) => error.into(),
+        };
+        Err(failure(&managed.place, ConnectStep::Open, cause))
+    }
+
+    /// Ends at the server what a backend runs, as the user who opened the connection to it, who alone
+    /// has the right for certain: with today's password if that is still today's user.
+    async fn cancel(&self, place: &PgConnectOptions, backend: &Backend) -> Result<(), sqlx::Error> {
+        let connect = async {
+            let login = match self.with_credentials(place).await {
+                Ok(today) if today.get_username() == backend.login.get_username() => today,
+                _ => backend.login.clone(),
+            };
+            beside(login, "cancel").await
+        };
+        self.canceller.cancel(backend, connect).await
     }
 
     pub(crate) async fn with_credentials(
@@ -377,8 +346,11 @@ impl ConnectionManager for PostgresManager {
     }
 
     async fn validate(&self, managed: &mut ManagedConnection) -> Result<(), PostgresConnectError> {
-        let ping = managed.connection.ping().await;
-        ping.map_err(|error| failure(&managed.place, ConnectStep::Open, error.into()))
+        if managed.wanted != TargetSessionAttrs::Any {
+            return self.ask_role(managed).await;
+        }
+        let proof = clean::prove(&mut managed.connection).await;
+        proof.map_err(|error| failure(&managed.place, ConnectStep::Open, error.into()))
     }
 
     fn release_check(&self, managed: &mut ManagedConnection) -> ReleaseCheck {
@@ -390,27 +362,32 @@ impl ConnectionManager for PostgresManager {
     }
 
     async fn recycle(&self, managed: &mut ManagedConnection) -> Result<(), PostgresConnectError> {
-        let place = Arc::clone(&managed.place);
+        let (place, backend) = (Arc::clone(&managed.place), Arc::clone(&managed.backend));
         let cleaned = clean::clean(
             managed,
             self.settings.cancel_after,
-            |backend| self.cancel(&place, backend),
+            || self.cancel(&place, &backend),
             self.settings.reset_sql.as_deref(),
         );
         cleaned
             .await
-            .map_err(|error| failure(&place, ConnectStep::Open, error.into()))
+            .map_err(|error| failure(&place, ConnectStep::Open, error.into()))?;
+        if managed.role_in_doubt {
+            self.ask_role(managed).await?;
+            managed.role_in_doubt = false;
+        }
+        Ok(())
     }
 
     async fn close(&self, mut managed: ManagedConnection) {
         if self.settings.cancel_after.is_some() && clean::is_busy(&mut managed) {
             // The server notices that its client has gone only when it next writes.
-            let place = Arc::clone(&managed.place);
+            let (place, backend) = (Arc::clone(&managed.place), Arc::clone(&managed.backend));
+            let cancel = || self.cancel(&place, &backend);
             let end = async {
                 // At once, also for a `COPY`, whose answer nobody counts.
-                self.cancel(&place, managed.backend).await?;
-                let again = |backend| self.cancel(&place, backend);
-                clean::end(&mut managed, Duration::from_millis(10), again).await
+                cancel().await?;
+                clean::end(&mut managed, Duration::from_millis(10), cancel).await
             };
             let _ = tokio::time::timeout(FAREWELL, end).await;
         }
@@ -457,6 +434,14 @@ impl ConnectionManager for PostgresManager {
         };
         Some(code.to_owned())
     }
+}
+
+/// Opens a connection that is not the pool's; `purpose` is what the server shows behind the name of
+/// the pool.
+async fn beside(options: PgConnectOptions, purpose: &str) -> Result<PgConnection, sqlx::Error> {
+    let name = options.get_application_name().unwrap_or_default();
+    let name = format!("{name} {purpose}");
+    login(&options.application_name(&name)).await
 }
 
 pub(crate) fn failure(

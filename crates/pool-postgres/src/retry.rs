@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use sqlx::Error;
 
+use crate::error::acquire_error;
 use crate::options::TransactionOptions;
 use crate::{PgTransaction, PostgresPool, sqlstate};
 
@@ -222,6 +223,13 @@ where
             Ok(value)
         }
         Err(error) => {
+            // Heard here, it does not matter how the statement was spelled. One that got no
+            // connection of another pool says nothing of this one.
+            if let Some(error) = error.as_sqlx()
+                && acquire_error(error).is_none()
+            {
+                transaction.hear(error);
+            }
             // Waited for, so that an attempt never meets the locks of the one before it. The
             // error of the work says more than that of a rollback on a broken connection.
             let _ = transaction.rollback().await;

@@ -11,11 +11,16 @@ use crate::pool::Inner;
 /// cost a reconnect for each write that it refuses.
 const QUIET: Duration = Duration::from_secs(1);
 
+/// A server is not asked what it is twice within this time, however many transactions come to
+/// nothing.
+const ASK_AGAIN: Duration = Duration::from_millis(500);
+
 /// Known to the manager and to each of its connections; knows the pool without keeping it alive.
 #[derive(Debug, Default)]
 pub(crate) struct Sentinel {
     pool: OnceLock<Weak<Inner>>,
     epoch: Mutex<Epoch>,
+    asked: Mutex<Option<Instant>>,
 }
 
 /// Counts the failovers seen.
@@ -34,6 +39,16 @@ impl Sentinel {
 
     pub(crate) fn epoch(&self) -> u64 {
         self.epoch.lock().number
+    }
+
+    /// Whether it is time to ask a server what it is; who is told so asks it.
+    pub(crate) fn may_ask(&self) -> bool {
+        let mut asked = self.asked.lock();
+        let due = asked.is_none_or(|asked| asked.elapsed() >= ASK_AGAIN);
+        if due {
+            *asked = Some(Instant::now());
+        }
+        due
     }
 
     /// A connection of `epoch` has met a server that cannot write. The first of its epoch that

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::ops::Deref;
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use pool_core::sizing::{InvalidDynamicPoolConfig, SizingMode};
@@ -190,6 +190,17 @@ pub enum SqlxPoolError {
         /// The maximum in force.
         max: u32,
     },
+    /// This pool's callers kept more than it has left for longer than its `acquire_timeout`.
+    #[error(
+        "{surplus} of this pool's connections are still in use, or being closed, after {waited:?}: \
+         they are what was to be lent to sqlx"
+    )]
+    TimedOut {
+        /// How many it has beyond what would be left to it.
+        surplus: u32,
+        /// For how long they were waited for.
+        waited: Duration,
+    },
     /// The credential provider failed.
     #[error(transparent)]
     Credentials(#[from] PostgresConnectError),
@@ -270,8 +281,8 @@ impl PostgresPool {
     ///
     /// # Errors
     ///
-    /// `connections` is zero or would leave nothing to this pool, or the credential provider
-    /// failed.
+    /// `connections` is zero or would leave nothing to this pool; surplus connections did not come
+    /// back within the pool's `acquire_timeout`; or the credential provider failed.
     ///
     /// # Panics
     ///
@@ -298,9 +309,20 @@ impl PostgresPool {
         let mut events = self.subscribe();
         let lent = self.inner().lend(connections)?;
         let engine = self.engine();
-        while engine.counts().total > engine.limits().max() {
+        let (began, patience) = (Instant::now(), engine.runtime_settings().acquire_timeout);
+        loop {
+            let total = engine.counts().total;
+            let surplus = total.saturating_sub(engine.limits().max());
+            if surplus == 0 {
+                break;
+            }
+            let waited = began.elapsed();
+            if waited >= patience {
+                return Err(SqlxPoolError::TimedOut { surplus, waited });
+            }
             // A connection that is kept for good goes without an event, hence the time.
-            let event = tokio::time::timeout(LOOK_AGAIN, events.next()).await;
+            let within = LOOK_AGAIN.min(patience - waited);
+            let event = tokio::time::timeout(within, events.next()).await;
             if matches!(event, Ok(Some(PoolEvent::Closed) | None)) {
                 break;
             }

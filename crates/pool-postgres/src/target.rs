@@ -69,7 +69,12 @@ impl TargetSessionAttrs {
         }
     }
 
-    /// Whether the server of a new connection is so; what it is instead, if not.
+    /// Whether a server that cannot write is of no use.
+    pub(crate) const fn is_for_writes(self) -> bool {
+        matches!(self, Self::ReadWrite | Self::Primary)
+    }
+
+    /// Whether the server of a connection is so; what it is instead, if not.
     pub(crate) async fn check(
         self,
         connection: &mut PgConnection,
@@ -118,13 +123,25 @@ pub(crate) struct Target {
     /// One for each host, at least one; they differ in host and port alone.
     pub(crate) hosts: Vec<PgConnectOptions>,
     pub(crate) attrs: TargetSessionAttrs,
+    /// Whether nobody has said how far the servers are to be verified.
+    pub(crate) tls_by_default: bool,
 }
 
 impl Target {
+    /// Options for another host; all else is as for the first.
+    pub(crate) fn another(&self, host: &str, port: u16) -> PgConnectOptions {
+        let options = self.hosts[0].clone().host(host).port(port);
+        if self.tls_by_default {
+            url::verified(options)
+        } else {
+            options
+        }
+    }
+
     pub(crate) fn map(self, change: impl FnMut(PgConnectOptions) -> PgConnectOptions) -> Self {
         Self {
             hosts: self.hosts.into_iter().map(change).collect(),
-            attrs: self.attrs,
+            ..self
         }
     }
 
@@ -155,6 +172,7 @@ impl From<PgConnectOptions> for Target {
         Self {
             hosts: vec![options],
             attrs: TargetSessionAttrs::Any,
+            tls_by_default: false,
         }
     }
 }

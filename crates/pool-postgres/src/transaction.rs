@@ -254,10 +254,20 @@ impl<'t> PgTransaction<'t> {
         }
         let outcome = PgTransactionManager::rollback(&mut self).await;
         match &outcome {
-            Ok(()) => self.open = false,
+            Ok(()) => {
+                self.came_to_nothing();
+                self.open = false;
+            }
             Err(error) => self.hear(error),
         }
         outcome
+    }
+
+    /// It is not committed; perhaps because of an error that the pool did not see.
+    fn came_to_nothing(&mut self) {
+        if self.level == 1 && !self.read_only {
+            self.connection.managed_mut().doubt_role();
+        }
     }
 
     pub(crate) fn guard_mut(&mut self) -> &mut PgPooledConnection {
@@ -315,6 +325,7 @@ impl Drop for PgTransaction<'_> {
         if !self.open {
             return;
         }
+        self.came_to_nothing();
         if self.connection.managed().aborted {
             if self.level == 1 {
                 self.connection.managed_mut().aborted = false;

@@ -4,13 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pool_core::{ConnectionManager as _, RuntimeSettings, SharedError};
-use sqlx::Connection as _;
 use sqlx::postgres::PgConnectOptions;
 
 use crate::builder::engine_timeout;
 use crate::error::{PostgresConfigError, PostgresConnectError};
 use crate::target::Target;
-use crate::{PgHosts, PostgresPool};
+use crate::{PgHosts, PostgresPool, clean};
 
 impl PostgresPool {
     /// The settings in force that can change while the pool runs.
@@ -57,7 +56,7 @@ impl PostgresPool {
         let ping = async {
             let acquired = self.engine().acquire_timeout(for_one).await;
             let mut connection = acquired.map_err(|error| Arc::new(error) as SharedError)?;
-            let answer = connection.ping().await;
+            let answer = clean::prove(&mut connection).await;
             answer.map_err(|error| Arc::new(error) as SharedError)
         };
         match tokio::time::timeout(within, ping).await {
@@ -111,7 +110,11 @@ impl PostgresPool {
     pub fn set_connect_options(&self, options: PgConnectOptions) {
         let attrs = self.engine().manager().target().attrs;
         let hosts = vec![options];
-        self.set_hosts(PgHosts(Target { hosts, attrs }));
+        self.set_hosts(PgHosts(Target {
+            hosts,
+            attrs,
+            tls_by_default: false,
+        }));
     }
 
     /// As [`set_connect_options`](Self::set_connect_options), for one host or several;

@@ -80,12 +80,17 @@ pub enum UrlProblem {
 pub(crate) fn parse(url: &str) -> Result<Target, UrlProblem> {
     let mut hosts = Vec::new();
     let mut attrs = TargetSessionAttrs::Any;
+    let mut tls_by_default = true;
     for url in each_host(url) {
-        let (options, wanted) = parse_one(&url)?;
-        hosts.push(options);
-        attrs = wanted;
+        let one = parse_one(&url)?;
+        hosts.push(one.options);
+        (attrs, tls_by_default) = (one.attrs, one.tls_by_default);
     }
-    Ok(Target { hosts, attrs })
+    Ok(Target {
+        hosts,
+        attrs,
+        tls_by_default,
+    })
 }
 
 /// A URL for each host of `scheme://user@host:port,host:port/rest`.
@@ -105,7 +110,14 @@ fn each_host(url: &str) -> Vec<String> {
         .collect()
 }
 
-fn parse_one(url: &str) -> Result<(PgConnectOptions, TargetSessionAttrs), UrlProblem> {
+/// What stands in a URL with one host.
+struct One {
+    options: PgConnectOptions,
+    attrs: TargetSessionAttrs,
+    tls_by_default: bool,
+}
+
+fn parse_one(url: &str) -> Result<One, UrlProblem> {
     let mut parsed = Url::parse(url).map_err(|error| UrlProblem::Malformed {
         what: error.to_string(),
     })?;
@@ -154,28 +166,50 @@ fn parse_one(url: &str) -> Result<(PgConnectOptions, TargetSessionAttrs), UrlPro
         }
         parsed.query_pairs_mut().clear().extend_pairs(kept);
     }
+    let says = |wanted: &[&str]| {
+        parsed
+            .query_pairs()
+            .find(|(name, _)| wanted.contains(&&**name))
+    };
+    if says(&["statement-cache-capacity"]).is_some_and(|(_, value)| value.parse() == Ok(0_usize)) {
+        return Err(UrlProblem::Parameter {
+            what: NO_STATEMENT_CACHE.to_owned(),
+        });
+    }
+    let tls_by_default =
+        says(&["sslmode", "ssl-mode"]).is_none() && std::env::var_os("PGSSLMODE").is_none();
     match PgConnectOptions::from_str(parsed.as_str()) {
-        Ok(options) => Ok((verified(options, &parsed), attrs)),
+        Ok(options) if tls_by_default => Ok(One {
+            options: verified(options),
+            attrs,
+            tls_by_default,
+        }),
+        Ok(options) => Ok(One {
+            options,
+            attrs,
+            tls_by_default,
+        }),
         Err(error) => Err(UrlProblem::Parameter {
             what: cause(&error),
         }),
     }
 }
 
-/// Verifies the server in full where nobody says otherwise and the way there leaves this machine.
+/// Why a cache of nothing is turned down.
+pub(crate) const NO_STATEMENT_CACHE: &str = "a statement cache of 0 leaves each statement prepared at the server until its connection ends, \
+     since sqlx gives names to statements that it does not keep: want at least 1, or \
+     `query.persistent(false)`";
+
+/// Verifies the server in full, where nobody says otherwise, if the way there leaves this machine.
 ///
 /// What sqlx and libpq do without `sslmode`, `prefer`, takes any certificate, and plain text from
 /// whoever answers that it has no TLS.
-fn verified(options: PgConnectOptions, parsed: &Url) -> PgConnectOptions {
-    let in_url = parsed
-        .query_pairs()
-        .any(|(name, _)| matches!(&*name, "sslmode" | "ssl-mode"));
-    let said = in_url || std::env::var_os("PGSSLMODE").is_some();
-    if said || is_local(&options) {
-        options
-    } else {
-        options.ssl_mode(PgSslMode::VerifyFull)
-    }
+pub(crate) fn verified(options: PgConnectOptions) -> PgConnectOptions {
+    let mode = match is_local(&options) {
+        true => PgSslMode::Prefer,
+        false => PgSslMode::VerifyFull,
+    };
+    options.ssl_mode(mode)
 }
 
 /// Whether a connection stays on this machine: over a socket, or loopback.
