@@ -27,6 +27,9 @@ use crate::{CreateError, CreateErrorKind, Database};
 /// Events kept for a subscription that is slower than the pools.
 const EVENTS_KEPT: usize = 4_096;
 
+/// The longest that `drain` waits: longer than any process.
+const ENDLESS: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+
 /// Makes the pools of one configuration, each once, and ends them all.
 ///
 /// Cheap to clone: clones are handles to the same factory. Nothing is opened before a pool is
@@ -205,6 +208,8 @@ impl ConnectionFactory {
     /// is called again or their last handle is dropped.
     pub async fn drain(&self, deadline: Duration) -> FactoryDrainReport {
         let began = Instant::now();
+        // A moment too far away to be told is one that never comes.
+        let deadline = deadline.min(ENDLESS);
         let end = began + deadline;
         let in_turn = began + deadline.mul_f64(0.9);
         self.inner.closed.cancel();

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::create::Running;
-use crate::dispose::Disposal;
+use crate::dispose::{Deadline, Disposal};
 use crate::error::Detail;
 use crate::key::Key;
 use crate::ledger::Ledger;
@@ -69,6 +69,8 @@ pub(crate) struct Books {
     pub(crate) observed: BTreeSet<(ServiceId, ServiceId)>,
     pub(crate) children: Children,
     pub(crate) disposal: Option<Disposal>,
+    /// That of a disposal that has to wait for something.
+    pub(crate) deadline: Option<Arc<Deadline>>,
     pub(crate) closed_at: Option<Instant>,
     /// What was disposed of by its maker because the scope had closed meanwhile.
     pub(crate) late: Vec<Disposed>,
