@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use futures_util::future::{BoxFuture, FutureExt as _, Shared};
@@ -46,6 +47,8 @@ pub(crate) struct Inner {
     /// One reload at a time.
     pub(crate) reloading: tokio::sync::Mutex<()>,
     events: broadcast::Sender<FactoryEvent>,
+    /// Events that the factory was too slow to pass on to anybody.
+    lost: Arc<AtomicU64>,
     /// Attempts to make a pool; `drain` waits for them.
     making: TaskTracker,
     /// The tasks that fan events in; `drain` lets them finish.
@@ -93,6 +96,7 @@ impl ConnectionFactory {
                 budgets,
                 reloading: tokio::sync::Mutex::new(()),
                 events: broadcast::Sender::new(EVENTS_KEPT),
+                lost: Arc::default(),
                 making: TaskTracker::new(),
                 forwarding: TaskTracker::new(),
                 closed: CancellationToken::new(),
@@ -159,7 +163,7 @@ impl ConnectionFactory {
     /// Follows what happens to all pools, those included that are made later.
     #[must_use]
     pub fn subscribe(&self) -> FactoryEvents {
-        FactoryEvents::new(self.inner.events.subscribe())
+        FactoryEvents::new(self.inner.events.subscribe(), Arc::clone(&self.inner.lost))
     }
 
     /// The numbers of every pool that exists, in the order in which they were made.
@@ -409,6 +413,7 @@ impl Inner {
             P::DATABASE,
             events,
             self.events.clone(),
+            Arc::clone(&self.lost),
             self.silent.clone(),
         ));
     }
