@@ -101,7 +101,7 @@ impl Inner {
         Arc::new(Self {
             id: 0,
             name: registry.settings.name.clone(),
-            dispose_options: registry.settings.dispose,
+            dispose_options: registry.settings.dispose_container(),
             registry: Arc::new(registry),
             parent: None,
             overrides: None,
@@ -138,7 +138,7 @@ impl Inner {
                 )
             }
         };
-        let dispose_options = dispose_options.unwrap_or(registry.settings.dispose);
+        let dispose_options = dispose_options.unwrap_or_else(|| registry.settings.dispose_scope());
         let scope = Arc::new(Self {
             id: 1 + registry.scopes_opened.fetch_add(1, Ordering::Relaxed),
             name,

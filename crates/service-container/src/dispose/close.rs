@@ -82,15 +82,30 @@ pub(crate) fn close(scope: &Arc<Inner>, options: DisposeOptions) -> Disposal {
                 .clone()
                 .unwrap_or_else(Handle::current);
             let span = tracing::debug_span!("container.close", scope = %scope.name);
-            let work = wind_down(Arc::clone(scope), children, deadline, options);
+            let scope = Arc::clone(scope);
             let work = async move {
+                let report = wind_down(Arc::clone(&scope), children, deadline, options).await;
+                if !report.is_clean() && !is_awaited(&scope) {
+                    let scope = &scope.name;
+                    tracing::warn!(%scope, %report, "a scope was not disposed of cleanly");
+                }
                 // Nobody may be left to tell.
-                let _ = tell.send(work.await);
+                let _ = tell.send(report);
             };
             runtime.spawn(work.instrument(span));
         }
     }
     disposal
+}
+
+/// Whether anybody waits for the report of a disposal that is running. What goes on in the background
+/// has nobody.
+fn is_awaited(scope: &Inner) -> bool {
+    scope.ledger.with(|books| match &books.disposal {
+        // One of them is that in the books.
+        Some(Disposal::Running(report)) => report.strong_count().is_none_or(|count| count > 1),
+        _ => true,
+    })
 }
 
 /// Tasks and creations first, then the scopes inside, then the services.

@@ -10,6 +10,8 @@ use service_container::{
 };
 use tokio::time::{Instant, sleep};
 
+use crate::support::{Oops, Trace};
+
 struct A;
 struct B;
 struct C;
@@ -386,6 +388,50 @@ async fn a_caller_who_leaves_does_not_stop_a_disposal() {
     // Other limits come too late: there is one disposal.
     let options = DisposeOptions::default().deadline(Duration::ZERO);
     assert_eq!(disposed(&container, options).await.elapsed, 5 * SECOND);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unclean_end_that_nobody_waits_for_is_logged() {
+    Trace::record();
+    let mut builder = Container::builder();
+    builder
+        .scoped(sync(|| A))
+        .on_dispose(|_| async { Err::<(), _>(Oops("half done")) });
+    let container = builder.build().unwrap();
+    let unclean = |trace: Trace| {
+        let events = trace.events.into_iter();
+        let found: Vec<_> = events
+            .filter(|event| event.contains("not disposed of cleanly"))
+            .collect();
+        found
+    };
+
+    // Dropped half-way: it ends in the background.
+    let work = container.with_scope("job", |scope| async move {
+        scope.get::<A>().await.unwrap();
+        forever().await;
+    });
+    tokio::time::timeout(SECOND, work).await.unwrap_err();
+    sleep(SECOND).await;
+    let events = unclean(Trace::take());
+    assert_eq!(events.len(), 1, "{events:?}");
+    for part in ["WARN", "scope=job", "half done"] {
+        assert!(events[0].contains(part), "`{part}` not in {}", events[0]);
+    }
+
+    // Whoever waits is told, and decides.
+    let scope = container.child("job").open().unwrap();
+    scope.get::<A>().await.unwrap();
+    scope.dispose().await.unwrap_err();
+    assert_eq!(unclean(Trace::take()), [""; 0]);
+    // A caller who leaves is nobody.
+    let scope = container.child("job").open().unwrap();
+    scope.get::<A>().await.unwrap();
+    let mut asked = Box::pin(scope.dispose());
+    assert!(futures_util::poll!(&mut asked).is_pending());
+    drop(asked);
+    sleep(SECOND).await;
+    assert_eq!(unclean(Trace::take()).len(), 1);
 }
 
 #[test]
