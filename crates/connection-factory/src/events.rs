@@ -1,6 +1,7 @@
 //! What happens to all pools, in one stream.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use pool_core::{PoolEvent, PoolEvents};
 use tokio::sync::broadcast::{self, error::RecvError};
@@ -26,13 +27,18 @@ pub struct FactoryEvent {
 pub struct FactoryEvents {
     receiver: broadcast::Receiver<FactoryEvent>,
     missed: u64,
+    /// What did not reach any subscription, in all and before this one began.
+    lost: Arc<AtomicU64>,
+    lost_before: u64,
 }
 
 impl FactoryEvents {
-    pub(crate) const fn new(receiver: broadcast::Receiver<FactoryEvent>) -> Self {
+    pub(crate) fn new(receiver: broadcast::Receiver<FactoryEvent>, lost: Arc<AtomicU64>) -> Self {
         Self {
             receiver,
             missed: 0,
+            lost_before: lost.load(Ordering::Relaxed),
+            lost,
         }
     }
 
@@ -51,10 +57,11 @@ impl FactoryEvents {
         }
     }
 
-    /// How many events were dropped because this subscription was slower than the pools.
+    /// How many events were dropped because this subscription was slower than the pools, or because
+    /// the factory was too slow to pass them on.
     #[must_use]
-    pub const fn missed(&self) -> u64 {
-        self.missed
+    pub fn missed(&self) -> u64 {
+        self.missed + (self.lost.load(Ordering::Relaxed) - self.lost_before)
     }
 }
 
@@ -64,6 +71,7 @@ pub(crate) async fn forward(
     database: Database,
     mut events: PoolEvents,
     sender: broadcast::Sender<FactoryEvent>,
+    lost: Arc<AtomicU64>,
     enough: CancellationToken,
 ) {
     let send = |event| {
@@ -74,14 +82,60 @@ pub(crate) async fn forward(
             event,
         }));
     };
+    let mut missed = 0;
     loop {
-        tokio::select! {
+        let event = tokio::select! {
             biased;
-            event = events.next() => match event {
-                Some(event) => send(event),
-                None => return,
-            },
-            () = enough.cancelled() => return,
+            event = events.next() => event,
+            () = enough.cancelled() => None,
+        };
+        lost.fetch_add(events.missed() - missed, Ordering::Relaxed);
+        missed = events.missed();
+        match event {
+            Some(event) => send(event),
+            None => return,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use pool_core::Pool;
+    use pool_testkit::ScriptedManager;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_the_factory_could_not_pass_on_was_missed_by_those_who_listened() {
+        const KEPT: usize = 4;
+        let (manager, _script) = ScriptedManager::new();
+        let pool = Pool::builder(manager).event_capacity(KEPT).build().unwrap();
+        let (sender, lost) = (broadcast::Sender::new(100), Arc::<AtomicU64>::default());
+        let mut listener = FactoryEvents::new(sender.subscribe(), Arc::clone(&lost));
+        let enough = CancellationToken::new();
+        let forwarding = tokio::spawn(forward(
+            "a".into(),
+            Database::Postgresql,
+            pool.subscribe(),
+            sender.clone(),
+            Arc::clone(&lost),
+            enough.clone(),
+        ));
+        // All at once: nobody passes anything on before the first wait.
+        for max in 1..=10 {
+            pool.set_limits(0, max).unwrap();
+        }
+        for max in 7..=10 {
+            let event = listener.next().await.unwrap().event;
+            let PoolEvent::LimitsChanged { to, .. } = &event else {
+                panic!("{event:?}");
+            };
+            assert_eq!(to.max(), max);
+        }
+        assert_eq!(listener.missed(), 6);
+        let later = FactoryEvents::new(sender.subscribe(), lost);
+        assert_eq!(later.missed(), 0, "it was not there yet");
+        enough.cancel();
+        forwarding.await.unwrap();
     }
 }

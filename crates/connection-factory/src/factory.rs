@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use futures_util::future::{BoxFuture, FutureExt as _, Shared};
@@ -27,6 +28,9 @@ use crate::{CreateError, CreateErrorKind, Database};
 /// Events kept for a subscription that is slower than the pools.
 const EVENTS_KEPT: usize = 4_096;
 
+/// The longest that `drain` waits: longer than any process.
+const ENDLESS: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+
 /// Makes the pools of one configuration, each once, and ends them all.
 ///
 /// Cheap to clone: clones are handles to the same factory. Nothing is opened before a pool is
@@ -43,6 +47,8 @@ pub(crate) struct Inner {
     /// One reload at a time.
     pub(crate) reloading: tokio::sync::Mutex<()>,
     events: broadcast::Sender<FactoryEvent>,
+    /// Events that the factory was too slow to pass on to anybody.
+    lost: Arc<AtomicU64>,
     /// Attempts to make a pool; `drain` waits for them.
     making: TaskTracker,
     /// The tasks that fan events in; `drain` lets them finish.
@@ -90,6 +96,7 @@ impl ConnectionFactory {
                 budgets,
                 reloading: tokio::sync::Mutex::new(()),
                 events: broadcast::Sender::new(EVENTS_KEPT),
+                lost: Arc::default(),
                 making: TaskTracker::new(),
                 forwarding: TaskTracker::new(),
                 closed: CancellationToken::new(),
@@ -156,7 +163,7 @@ impl ConnectionFactory {
     /// Follows what happens to all pools, those included that are made later.
     #[must_use]
     pub fn subscribe(&self) -> FactoryEvents {
-        FactoryEvents::new(self.inner.events.subscribe())
+        FactoryEvents::new(self.inner.events.subscribe(), Arc::clone(&self.inner.lost))
     }
 
     /// The numbers of every pool that exists, in the order in which they were made.
@@ -205,6 +212,8 @@ impl ConnectionFactory {
     /// is called again or their last handle is dropped.
     pub async fn drain(&self, deadline: Duration) -> FactoryDrainReport {
         let began = Instant::now();
+        // A moment too far away to be told is one that never comes.
+        let deadline = deadline.min(ENDLESS);
         let end = began + deadline;
         let in_turn = began + deadline.mul_f64(0.9);
         self.inner.closed.cancel();
@@ -404,6 +413,7 @@ impl Inner {
             P::DATABASE,
             events,
             self.events.clone(),
+            Arc::clone(&self.lost),
             self.silent.clone(),
         ));
     }

@@ -36,6 +36,7 @@
 //! | `defaults.postgres.*`, `defaults.mongodb.*` | settings under those of every service |
 //! | `services.NAME.postgres.*` | the fields of [`PostgresConfig`](pool_postgres::PostgresConfig): `url`, `max_connections`, ... |
 //! | `services.NAME.mongodb.*` | the fields of [`MongoConfig`](pool_mongo::MongoConfig): `uri`, `database`, `max_connections`, ... |
+//! | `....password_file`, `.url_file`, `.uri_file` | the path of a file with that secret, as Docker and Kubernetes mount them |
 //! | `....dynamic.*` | the eight fields of [`DynamicPoolConfig`](pool_core::DynamicPoolConfig) |
 //!
 //! ```toml
@@ -56,6 +57,11 @@
 //! is read as it is. In the environment a path is joined by two underscores:
 //! `POOLS_SERVICES__MARKET_DATA__POSTGRES__PASSWORD`. When services are configured by nothing but
 //! defaults, there is one, named `default`.
+//!
+//! A secret that stands in a file is read, without the line ends behind it, whenever the
+//! configuration is loaded: one that was rotated takes part in the next [reload](#reload). A secret
+//! is given by itself or by its file, not both. `POSTGRES_URL_FILE` and `MONGODB_URL_FILE` are to
+//! `POSTGRES_URL` and `MONGODB_URL` what `url_file` is to `url`.
 //!
 //! All mistakes are reported together, each with the key as its source spells it and the file, the
 //! variable or the line of code that it comes from. No value is ever part of such a report, and no
@@ -134,3 +140,7 @@ pub use crate::factory::ConnectionFactory;
 pub use crate::health::{FactoryHealth, PoolHealth, PoolStatus};
 pub use crate::metrics::ServiceMetrics;
 pub use crate::reload::{ChangedPool, ReloadError, ReloadProblem, ReloadReason, ReloadReport};
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}

@@ -8,16 +8,15 @@ use std::time::{Duration, Instant};
 
 use connection_factory::pool_mongo::MongoPool;
 use connection_factory::pool_postgres::PostgresPool;
-use connection_factory::{ConfigSources, Database, FactoryConfig};
+use connection_factory::{Database, FactoryConfig};
 use futures_util::FutureExt as _;
-use parking_lot::Mutex;
-use service_container::{Container, DisposeError, DisposeReport, LeakPolicy, Name, Scope, Service};
+use service_container::{DisposeError, DisposeReport, Name, Scope, Service};
 use tokio::runtime::Handle;
 use tokio::sync::OnceCell;
 use tracing::{Instrument as _, Span};
 
 use crate::error::{OperationError, Reason};
-use crate::setup::{SetupError, register};
+use crate::home::{Home, Parent};
 
 /// What one operation of a handler works with: its pools on demand, a span, and an end.
 ///
@@ -33,29 +32,21 @@ pub struct OperationContext {
     handler: Name,
     operation: Name,
     id: OperationId,
+    parent: Option<OperationId>,
     began: Instant,
     metadata: BTreeMap<String, String>,
     span: Span,
-    home: Mutex<Home>,
+    home: Arc<Home>,
     postgres: OnceCell<Arc<PostgresPool>>,
     mongodb: OnceCell<Arc<MongoPool>>,
 }
 
+/// The key of the metadata of a child under which the number of its parent stands.
+const PARENT_ID: &str = "parent_id";
+
 /// The number of an operation in logs: random, so that those of several processes differ.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct OperationId(u64);
-
-/// Where services come from.
-enum Home {
-    /// A scope of somebody's container, not opened yet.
-    Shared(Scope),
-    /// A container of its own, not built yet; without a configuration, from the standard one.
-    Owned(Option<Box<FactoryConfig>>),
-    /// In use; the flag says whose it is.
-    Open { scope: Scope, owned: bool },
-    /// Ended, with what there was to end.
-    Disposed(Option<Scope>),
-}
 
 impl OperationContext {
     /// Begins an operation, named for logs and errors.
@@ -67,10 +58,11 @@ impl OperationContext {
             handler,
             operation,
             id,
+            parent: None,
             began: Instant::now(),
             metadata: BTreeMap::new(),
             span,
-            home: Mutex::new(Home::Owned(None)),
+            home: Arc::new(Home::owned(None)),
             postgres: OnceCell::new(),
             mongodb: OnceCell::new(),
         }
@@ -80,15 +72,79 @@ impl OperationContext {
     /// itself: one for each request, for instance.
     #[must_use]
     pub fn container(mut self, container: impl AsRef<Scope>) -> Self {
-        self.home = Mutex::new(Home::Shared(container.as_ref().clone()));
+        self.home = Arc::new(Home::shared(container.as_ref().clone()));
         self
     }
 
     /// Makes its own pools from `config` instead of the standard configuration.
     #[must_use]
     pub fn config(mut self, config: FactoryConfig) -> Self {
-        self.home = Mutex::new(Home::Owned(Some(Box::new(config))));
+        self.home = Arc::new(Home::owned(Some(config)));
         self
+    }
+
+    /// Begins an operation that is a part of this one: a step, or one of several that run beside
+    /// each other.
+    ///
+    /// It has the same handler, the pools that this one has or would get, the metadata noted so far
+    /// and, as `parent_id`, the [id](Self::id) of this operation, which its span has as well. It has
+    /// a span of its own inside that of this one, pool handles of its own, and a scope of its own
+    /// inside the scope of this one, so that scoped services are its own too.
+    ///
+    /// It can end before this operation, and ends with it at the latest: disposing of this one
+    /// disposes of it first, and whoever asks it for something after that gets an error.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use operation_context::OperationContext;
+    /// use service_container::{Container, sync};
+    ///
+    /// struct Draft;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let mut builder = Container::builder();
+    /// builder.scoped(sync(|| Draft));
+    /// let container = builder.build()?;
+    ///
+    /// let import = OperationContext::create("quotes", "import").container(&container);
+    /// let check = import.child("check");
+    /// assert_eq!((check.handler(), check.operation()), ("quotes", "check"));
+    /// assert_eq!(check.parent_id(), Some(import.id()));
+    ///
+    /// let (draft, other) = (check.service::<Draft>().await?, import.service::<Draft>().await?);
+    /// assert!(!Arc::ptr_eq(&draft, &other));
+    ///
+    /// import.dispose().await?;
+    /// assert!(check.service::<Draft>().await.is_err());
+    /// # container.dispose().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn child(&self, operation: impl Into<Name>) -> Self {
+        let (handler, operation) = (self.handler.clone(), operation.into());
+        let (id, parent_id) = (OperationId(fastrand::u64(..)), self.id);
+        let span = tracing::info_span!(
+            parent: &self.span,
+            "operation", %handler, %operation, %id, %parent_id
+        );
+        let mut metadata = self.metadata.clone();
+        metadata.insert(PARENT_ID.to_owned(), parent_id.to_string());
+        Self {
+            handler,
+            operation,
+            id,
+            parent: Some(parent_id),
+            began: Instant::now(),
+            metadata,
+            span,
+            home: Arc::new(Home::inside(Parent {
+                name: self.name(),
+                home: Arc::clone(&self.home),
+            })),
+            postgres: OnceCell::new(),
+            mongodb: OnceCell::new(),
+        }
     }
 
     /// Notes something about the operation, for whoever handles it further on.
@@ -114,6 +170,12 @@ impl OperationContext {
     #[must_use]
     pub const fn id(&self) -> OperationId {
         self.id
+    }
+
+    /// The number of the operation that this one is a part of, if it is a [child](Self::child).
+    #[must_use]
+    pub const fn parent_id(&self) -> Option<OperationId> {
+        self.parent
     }
 
     /// How long ago it began.
@@ -191,7 +253,7 @@ impl OperationContext {
     ///
     /// Cancel safe: the disposal goes on without its caller.
     pub async fn dispose(&self) -> Result<Option<DisposeReport>, DisposeError> {
-        let Some(scope) = self.end() else {
+        let Some(scope) = self.home.end() else {
             return Ok(None);
         };
         let disposed = scope.dispose().instrument(self.span.clone()).await;
@@ -258,36 +320,11 @@ impl OperationContext {
 
     /// The scope of the operation, opened if it is the first time.
     fn scope(&self) -> Result<Scope, Reason> {
-        let mut home = self.home.lock();
-        let (scope, owned) = match &mut *home {
-            Home::Open { scope, .. } => return Ok(scope.clone()),
-            Home::Disposed(_) => return Err(Reason::Disposed),
-            Home::Shared(parent) => {
-                let name = format!("{}.{}", self.handler, self.operation);
-                (parent.child(name).open().map_err(Reason::Open)?, false)
-            }
-            Home::Owned(config) => {
-                let container = own_container(config.as_deref()).map_err(Reason::Setup)?;
-                (Scope::clone(&container), true)
-            }
-        };
-        *home = Home::Open {
-            scope: scope.clone(),
-            owned,
-        };
-        Ok(scope)
+        self.home.scope(&|| self.name())
     }
 
-    /// Marks the operation as ended; the scope to dispose of, if one was opened.
-    fn end(&self) -> Option<Scope> {
-        let mut home = self.home.lock();
-        let scope = match &*home {
-            Home::Open { scope, .. } => Some(scope.clone()),
-            Home::Disposed(scope) => scope.clone(),
-            Home::Shared(_) | Home::Owned(_) => None,
-        };
-        *home = Home::Disposed(scope.clone());
-        scope
+    fn name(&self) -> String {
+        format!("{}.{}", self.handler, self.operation)
     }
 
     fn error(&self, wanted: &'static str, reason: Reason) -> OperationError {
@@ -295,28 +332,13 @@ impl OperationContext {
     }
 }
 
-/// Built without waiting: pools are made when they are asked for.
-fn own_container(config: Option<&FactoryConfig>) -> Result<Container, SetupError> {
-    let config = match config {
-        Some(config) => config.clone(),
-        None => ConfigSources::standard().load()?,
-    };
-    let mut builder = Container::builder();
-    builder.on_leak(LeakPolicy::SpawnDispose);
-    let own = register(&mut builder, config)?;
-    builder.name(own.service);
-    builder.dispose_options(own.dispose_options);
-    Ok(builder.build()?)
-}
-
 impl Drop for OperationContext {
     fn drop(&mut self) {
-        let Home::Open { scope, .. } = self.home.get_mut() else {
+        let Some(scope) = self.home.abandon() else {
             return;
         };
         // Without a runtime the scope is dropped instead, which says so.
         if let Ok(runtime) = Handle::try_current() {
-            let scope = scope.clone();
             let span = self.span.clone();
             runtime.spawn(
                 async move {
@@ -332,18 +354,11 @@ impl Drop for OperationContext {
 
 impl fmt::Debug for OperationContext {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state = match &*self.home.lock() {
-            Home::Shared(_) => "shared, not opened",
-            Home::Owned(_) => "owned, not opened",
-            Home::Open { owned: false, .. } => "shared",
-            Home::Open { owned: true, .. } => "owned",
-            Home::Disposed(_) => "disposed",
-        };
         f.debug_struct("OperationContext")
             .field("handler", &self.handler)
             .field("operation", &self.operation)
             .field("id", &self.id)
-            .field("state", &state)
+            .field("state", &self.home.describe())
             .finish_non_exhaustive()
     }
 }

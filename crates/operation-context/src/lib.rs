@@ -91,6 +91,34 @@
 //! A context that is dropped without `run` and without [`dispose`](OperationContext::dispose) ends
 //! in the last two ways as well.
 //!
+//! # Divide
+//!
+//! [`OperationContext::child`] begins a part of an operation, with a name, a number and a span of
+//! its own, whose end is that of the whole at the latest. Parts may run beside each other:
+//!
+//! ```
+//! use operation_context::OperationContext;
+//! # use service_container::{Container, DisposeError};
+//!
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let container = Container::builder().build()?;
+//! let import = OperationContext::create("quotes", "import").container(&container);
+//! import
+//!     .run(async |import| {
+//!         let stocks = import.child("stocks").run(async |part| {
+//!             tracing::info!(parent = ?part.parent_id(), "in the span of the part");
+//!             Ok::<_, DisposeError>(())
+//!         });
+//!         let funds = import.child("funds").run(async |_| Ok::<_, DisposeError>(()));
+//!         tokio::try_join!(stocks, funds)
+//!     })
+//!     .await?;
+//! # container.dispose().await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # Set up
 //!
 //! [`setup_service_container`] makes the container of a service that needs nothing else, and
@@ -158,8 +186,13 @@
 
 mod context;
 mod error;
+mod home;
 mod setup;
 
 pub use crate::context::{OperationContext, OperationId};
 pub use crate::error::{OperationError, OperationErrorKind};
 pub use crate::setup::{SetupError, register_pools, setup_service_container};
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}

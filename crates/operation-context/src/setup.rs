@@ -35,7 +35,6 @@ pub async fn setup_service_container(config: FactoryConfig) -> Result<Container,
     builder.on_leak(LeakPolicy::SpawnDispose);
     let own = register(&mut builder, config)?;
     builder.name(own.service);
-    builder.dispose_options(own.dispose_options);
     let container = builder.build()?;
     let made = async {
         if own.postgres {
@@ -60,6 +59,9 @@ pub async fn setup_service_container(config: FactoryConfig) -> Result<Container,
 /// Adds the factory and the pools of the configuration's own service to a container that holds
 /// other services as well. Nothing is opened; each pool is made when it is first asked for.
 ///
+/// Each pool has `drain_timeout_ms` to close, and the container as a whole has time for all of that
+/// unless [`dispose_options`](ContainerBuilder::dispose_options) are set, before or after this.
+///
 /// # Errors
 ///
 /// The configuration does not say which service this is.
@@ -74,7 +76,6 @@ pub fn register_pools(
 #[derive(Debug)]
 pub(crate) struct Registered {
     pub(crate) service: String,
-    pub(crate) dispose_options: DisposeOptions,
     postgres: bool,
     mongodb: bool,
 }
@@ -124,11 +125,11 @@ pub(crate) fn register(
             .health(|pool: Arc<MongoPool>| async move { pool.ping(PING).await })
             .dispose_timeout(drain + MARGIN);
     }
-    // The disposal as a whole leaves each pool its own time.
-    let dispose_options = DisposeOptions::default().deadline((drain + MARGIN) * 3);
+    // The disposal as a whole leaves each pool its own time, and tasks theirs before.
+    let closing = (drain + MARGIN).saturating_mul(1 + u32::from(postgres) + u32::from(mongodb));
+    builder.dispose_takes(DisposeOptions::default().task_timeout + closing);
     Ok(Registered {
         service,
-        dispose_options,
         postgres,
         mongodb,
     })

@@ -234,7 +234,16 @@ impl ContainerBuilder {
     /// How the container and its scopes are disposed of when nothing else is said. Defaults to
     /// [`DisposeOptions::default`].
     pub fn dispose_options(&mut self, options: DisposeOptions) -> &mut Self {
-        self.settings.dispose = options;
+        self.settings.dispose = Some(options);
+        self
+    }
+
+    /// Says how long it can take to dispose of what was registered, for code that registers services
+    /// on behalf of others: when nobody sets [`dispose_options`](Self::dispose_options), the deadline
+    /// of the container is no shorter than that, and than its default. Several calls add up.
+    pub fn dispose_takes(&mut self, time: Duration) -> &mut Self {
+        let known = &mut self.settings.dispose_takes;
+        *known = known.saturating_add(time);
         self
     }
 

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::create::Running;
-use crate::dispose::Disposal;
+use crate::dispose::{Deadline, Disposal};
 use crate::error::Detail;
 use crate::key::Key;
 use crate::ledger::Ledger;
@@ -69,6 +69,8 @@ pub(crate) struct Books {
     pub(crate) observed: BTreeSet<(ServiceId, ServiceId)>,
     pub(crate) children: Children,
     pub(crate) disposal: Option<Disposal>,
+    /// That of a disposal that has to wait for something.
+    pub(crate) deadline: Option<Arc<Deadline>>,
     pub(crate) closed_at: Option<Instant>,
     /// What was disposed of by its maker because the scope had closed meanwhile.
     pub(crate) late: Vec<Disposed>,
@@ -99,7 +101,7 @@ impl Inner {
         Arc::new(Self {
             id: 0,
             name: registry.settings.name.clone(),
-            dispose_options: registry.settings.dispose,
+            dispose_options: registry.settings.dispose_container(),
             registry: Arc::new(registry),
             parent: None,
             overrides: None,
@@ -136,7 +138,7 @@ impl Inner {
                 )
             }
         };
-        let dispose_options = dispose_options.unwrap_or(registry.settings.dispose);
+        let dispose_options = dispose_options.unwrap_or_else(|| registry.settings.dispose_scope());
         let scope = Arc::new(Self {
             id: 1 + registry.scopes_opened.fetch_add(1, Ordering::Relaxed),
             name,

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 
-use crate::dispose::{after, plan};
+use crate::dispose::{Deadline, after, plan};
 use crate::inner::Inner;
 
 /// What to do about a scope dropped while services in it should still have been disposed of.
@@ -63,7 +63,8 @@ pub(crate) fn scope_dropped(scope: &Inner) {
                 let name = name.clone();
                 runtime.spawn(async move {
                     let deadline = after(Instant::now(), plan.options.deadline);
-                    for disposed in plan.run(deadline).await {
+                    let deadline = Deadline::new(deadline, plan.options.grace);
+                    for disposed in plan.run(&deadline).await {
                         if !disposed.outcome.is_clean() {
                             tracing::warn!(scope = %name, %disposed, "not disposed of cleanly");
                         }

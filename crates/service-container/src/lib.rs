@@ -287,3 +287,7 @@ pub use scope_builder::ScopeBuilder;
 pub use scope_info::ScopeInfo;
 pub use service::{BoxError, Service, SharedError};
 pub use warm_up::{WarmUpError, WarmUpReport, Warmed};
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}

@@ -98,6 +98,7 @@ fn share(
     budget: &BudgetConfig,
     sharers: &mut [Sharer<'_>],
 ) {
+    let complete = reader.is_complete();
     let mut note = |key: &str, message: String| {
         let place = value.find_ref(key).unwrap_or(value);
         reader.note(&below(path, key), place, message);
@@ -130,7 +131,7 @@ fn share(
             );
         }
     }
-    if !shared {
+    if !shared && complete {
         let known = match known.is_empty() {
             true => "no server".to_owned(),
             false => known.join(", "),

@@ -122,10 +122,20 @@ impl Layer {
         Self::read(provider, provider.metadata(), |path| path.join("."))
     }
 
-    pub(super) fn into_problems(self) -> (Self, Vec<ConfigProblem>) {
-        let mut layer = self;
-        let problems = std::mem::take(&mut layer.problems);
-        (layer, problems)
+    /// The layer, if it could be parsed, and what is wrong with it in any case.
+    pub(super) fn into_problems(mut self) -> (Option<Self>, Vec<ConfigProblem>) {
+        let mut problems = std::mem::take(&mut self.problems);
+        match &self.data {
+            Ok(_) => (Some(self), problems),
+            Err(error) => {
+                let place = origin(&self.metadata).trim_start_matches(" in ").to_owned();
+                problems.extend(error.clone().into_iter().map(|error| ConfigProblem {
+                    place: place.clone(),
+                    message: syntax(&error),
+                }));
+                (None, problems)
+            }
+        }
     }
 }
 

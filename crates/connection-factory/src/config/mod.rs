@@ -4,6 +4,7 @@ mod budgets;
 mod error;
 mod layer;
 mod read;
+mod secrets;
 mod sources;
 mod spelling;
 
@@ -20,7 +21,7 @@ use serde::de::DeserializeOwned;
 
 pub use self::budgets::BudgetConfig;
 pub use self::error::{ConfigError, ConfigProblem};
-use self::read::{Reader, overlay};
+use self::read::{Completeness, Reader, overlay};
 pub use self::sources::ConfigSources;
 pub(crate) use self::spelling::service_name;
 use crate::Database;
@@ -105,7 +106,7 @@ impl FactoryConfig {
     /// Every unknown key, wrong type, contradiction and missing setting together, each with the
     /// key as written and its source. Values are not part of the text.
     pub fn from_figment(figment: &Figment) -> Result<Self, ConfigError> {
-        Self::read(figment, Vec::new())
+        Self::read(figment, Vec::new(), Completeness::Complete)
     }
 
     /// The budgets by name and size.
@@ -149,7 +150,11 @@ impl FactoryConfig {
     }
 
     /// `problems` were found on the way to the figment.
-    fn read(figment: &Figment, mut problems: Vec<ConfigProblem>) -> Result<Self, ConfigError> {
+    fn read(
+        figment: &Figment,
+        mut problems: Vec<ConfigProblem>,
+        completeness: Completeness,
+    ) -> Result<Self, ConfigError> {
         let tree = match figment.find_value("") {
             Ok(Value::Dict(_, tree)) => tree,
             Ok(_) => Dict::new(),
@@ -164,7 +169,7 @@ impl FactoryConfig {
             place: format!("`{first}` and `{second}`"),
             message: "are the same setting, written twice".to_owned(),
         }));
-        let mut reader = Reader::new(figment, tree.clone(), spellings);
+        let mut reader = Reader::new(figment, tree.clone(), spellings, completeness);
         let config = Self::read_tree(&mut reader, tree);
         problems.append(&mut reader.problems);
         ConfigError::check(problems)?;
@@ -227,16 +232,22 @@ impl ServiceConfig {
     fn read(reader: &mut Reader<'_>, path: &[String], mut section: Dict, defaults: &Dict) -> Self {
         let mut merged = |database: Database| {
             let key = database.key();
-            let under = defaults.get(key);
-            let over = section.remove(key);
+            let path = below(path, key);
+            let mut table = |value| reader.table(&path, value);
+            let mut under = defaults
+                .get(key)
+                .cloned()
+                .map_or_else(Dict::new, &mut table);
+            let over = section.remove(key).map(table);
             // A service without a table of its own has the database when the defaults lead to one.
-            let wanted = over.is_some() || under.is_some_and(leads_somewhere);
-            let layers: Vec<Dict> = [under.cloned(), over]
-                .into_iter()
-                .flatten()
-                .map(|value| reader.table(&below(path, key), value))
-                .collect();
-            wanted.then(|| Value::from(layers.into_iter().fold(Dict::new(), overlay)))
+            if over.is_none() && !secrets::leads_somewhere(&under) {
+                return None;
+            }
+            let over = over.unwrap_or_default();
+            secrets::give_way(&mut under, &over, database);
+            let mut merged = overlay(under, over);
+            secrets::read(reader, &path, &mut merged, database);
+            Some(Value::from(merged))
         };
         let (postgres, mongodb) = (merged(Database::Postgresql), merged(Database::Mongodb));
         for (key, value) in &section {
@@ -367,12 +378,6 @@ fn first_of<'k>(section: &Value, keys: [&'k str; 2]) -> [&'k str; 1] {
     } else {
         second
     }]
-}
-
-fn leads_somewhere(defaults: &Value) -> bool {
-    defaults
-        .as_dict()
-        .is_some_and(|table| table.contains_key("url") || table.contains_key("uri"))
 }
 
 fn below(path: &[String], key: &str) -> Vec<String> {

@@ -18,15 +18,36 @@ pub(super) struct Reader<'f> {
     tree: Value,
     /// How keys were written, for a figment whose layers nobody unified.
     spellings: Spellings,
+    completeness: Completeness,
+    /// Settings whose values stand in files, and the keys that lead to those.
+    in_files: BTreeMap<Vec<String>, Vec<String>>,
+    /// Settings that could not be had from where they are, which was told.
+    told: BTreeSet<Vec<String>>,
     pub(super) problems: Vec<ConfigProblem>,
 }
 
+/// Whether all sources could be read. What is missing may stand in one that could not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Completeness {
+    #[default]
+    Complete,
+    Incomplete,
+}
+
 impl<'f> Reader<'f> {
-    pub(super) fn new(figment: &'f Figment, tree: Dict, spellings: Spellings) -> Self {
+    pub(super) fn new(
+        figment: &'f Figment,
+        tree: Dict,
+        spellings: Spellings,
+        completeness: Completeness,
+    ) -> Self {
         Self {
             figment,
             tree: Value::from(tree),
             spellings,
+            completeness,
+            in_files: BTreeMap::new(),
+            told: BTreeSet::new(),
             problems: Vec::new(),
         }
     }
@@ -125,7 +146,25 @@ impl<'f> Reader<'f> {
         self.problems.push(ConfigProblem { place, message });
     }
 
+    /// Whether something that is nowhere is missing, as far as is known.
+    pub(super) fn is_complete(&self) -> bool {
+        self.completeness == Completeness::Complete
+    }
+
+    /// The value of the setting at `path` was read from the file that `file_key` leads to.
+    pub(super) fn stands_in_a_file(&mut self, path: Vec<String>, file_key: Vec<String>) {
+        self.in_files.insert(path, file_key);
+    }
+
+    /// That the setting at `path` is nowhere has a reason, which was told.
+    pub(super) fn is_told(&mut self, path: Vec<String>) {
+        self.told.insert(path);
+    }
+
     pub(super) fn note_missing(&mut self, path: &[String]) {
+        if !self.is_complete() || self.told.contains(path) {
+            return;
+        }
         self.problems.push(ConfigProblem {
             place: format!("`{}`", path.join(".")),
             message: "is not set in any source".to_owned(),
@@ -139,6 +178,7 @@ impl<'f> Reader<'f> {
 
     /// The key as its source spells it, and the source.
     fn place(&self, path: &[String], value: &Value) -> String {
+        let path = self.in_files.get(path).map_or(path, Vec::as_slice);
         let path = written(&self.spellings, &self.source_path(path));
         match self.figment.get_metadata(innermost_tag(value)) {
             Some(metadata) => {

@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::FactoryConfig;
 use super::error::{ConfigError, ConfigProblem};
 use super::layer::Layer;
+use super::read::Completeness;
 
 /// The file that [`ConfigSources::standard`] reads when it is there.
 const STANDARD_FILE: &str = "pools.toml";
@@ -48,6 +49,7 @@ const STANDARD_PREFIX: &str = "POOLS_";
 pub struct ConfigSources {
     layers: Vec<Layer>,
     problems: Vec<ConfigProblem>,
+    completeness: Completeness,
 }
 
 impl ConfigSources {
@@ -77,13 +79,16 @@ impl ConfigSources {
         sources.variables(STANDARD_PREFIX, variables)
     }
 
-    /// `POSTGRES_URL` and `MONGODB_URL`, as the URLs of every service that sets none.
+    /// `POSTGRES_URL` and `MONGODB_URL`, as the URLs of every service that sets none; or
+    /// `POSTGRES_URL_FILE` and `MONGODB_URL_FILE`, as the paths of files in which they stand.
     ///
     /// `variables` are names and values, as from [`std::env::vars`].
     pub fn server_urls<N: AsRef<str>, V: AsRef<str>>(mut self, variables: &[(N, V)]) -> Self {
         let known = [
             ("POSTGRES_URL", "defaults.postgres.url"),
+            ("POSTGRES_URL_FILE", "defaults.postgres.url_file"),
             ("MONGODB_URL", "defaults.mongodb.uri"),
+            ("MONGODB_URL_FILE", "defaults.mongodb.uri_file"),
         ];
         for (name, key) in known {
             let value = variables.iter().find(|(given, _)| given.as_ref() == name);
@@ -100,6 +105,7 @@ impl ConfigSources {
             Ok(layer) => self.push(layer),
             Err(problem) => {
                 self.problems.push(problem);
+                self.completeness = Completeness::Incomplete;
                 self
             }
         }
@@ -160,15 +166,23 @@ impl ConfigSources {
     ///
     /// As [`FactoryConfig::from_figment`], and files that cannot be read or parsed.
     pub fn load(self) -> Result<FactoryConfig, ConfigError> {
-        let Self { layers, problems } = self;
+        let Self {
+            layers,
+            problems,
+            completeness,
+        } = self;
         let figment = layers.into_iter().fold(Figment::new(), Figment::merge);
-        FactoryConfig::read(&figment, problems)
+        FactoryConfig::read(&figment, problems, completeness)
     }
 
     fn push(mut self, layer: Layer) -> Self {
         let (layer, problems) = layer.into_problems();
-        self.layers.push(layer);
         self.problems.extend(problems);
+        match layer {
+            Some(layer) => self.layers.push(layer),
+            // The mistakes of the others are told as well.
+            None => self.completeness = Completeness::Incomplete,
+        }
         self
     }
 }

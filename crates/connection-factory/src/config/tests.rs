@@ -346,6 +346,32 @@ fn a_file_that_cannot_be_used_is_named() {
 }
 
 #[test]
+fn a_file_that_cannot_be_parsed_does_not_hide_the_mistakes_of_other_sources() {
+    let folder = std::env::temp_dir().join(format!("unparsable-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let file = folder.join("pools.yaml");
+    std::fs::write(&file, "services: [canary-71\n").unwrap();
+    // What is nowhere, a URL or the service itself, may stand in the file.
+    let sources = toml(
+        "service = 'elsewhere'\n[budgets.main]\nserver = 'db.example'\nmax_connections = 5\n\
+         [services.a.postgres]\nmaxSise = 3",
+    )
+    .file(&file)
+    .file(folder.join("none.toml"))
+    .variables("POOLS_", [("POOLS_DRAIN_TIMEOUT_MS", "soon")]);
+    check(
+        sources,
+        &[
+            &format!("file {}: could not be parsed", file.display()),
+            "none.toml: could not be read",
+            "`POOLS_DRAIN_TIMEOUT_MS` in the environment: is text: want u64",
+            "`services.a.postgres.maxSise` in the test: is not a known key",
+        ],
+    );
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
+#[test]
 fn one_key_spelt_twice_in_one_source_is_told() {
     check(
         toml(

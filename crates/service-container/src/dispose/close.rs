@@ -8,10 +8,12 @@ use futures_util::FutureExt;
 use futures_util::future::{Shared, join_all};
 use tokio::runtime::Handle;
 use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
-use super::plan::{Job, run};
-use super::{DisposeOptions, DisposeReport, Outcome, Plan};
+use super::deadline::Limit;
+use super::plan::{Job, Patience, run};
+use super::{Deadline, DisposeOptions, DisposeReport, Outcome, Plan};
 use crate::create::Running;
 use crate::inner::{Books, Created, Inner};
 use crate::ledger::State;
@@ -53,7 +55,10 @@ pub(crate) fn close(scope: &Arc<Inner>, options: DisposeOptions) -> Disposal {
             Disposal::Done(DisposeReport::new(scope.name.clone()))
         } else {
             let (tell, told) = tokio::sync::oneshot::channel();
-            work = Some((children, tell));
+            let deadline = after(Instant::now(), options.deadline);
+            let deadline = Arc::new(Deadline::new(deadline, options.grace));
+            books.deadline = Some(Arc::clone(&deadline));
+            work = Some((children, deadline, tell));
             let mut lost = DisposeReport::new(scope.name.clone());
             lost.interrupted = true;
             let report = async move { told.await.unwrap_or(lost) };
@@ -69,7 +74,7 @@ pub(crate) fn close(scope: &Arc<Inner>, options: DisposeOptions) -> Disposal {
     scope.cancel();
     match work {
         None => scope.ledger.closed(),
-        Some((children, tell)) => {
+        Some((children, deadline, tell)) => {
             let runtime = scope
                 .registry
                 .settings
@@ -77,10 +82,15 @@ pub(crate) fn close(scope: &Arc<Inner>, options: DisposeOptions) -> Disposal {
                 .clone()
                 .unwrap_or_else(Handle::current);
             let span = tracing::debug_span!("container.close", scope = %scope.name);
-            let work = wind_down(Arc::clone(scope), children, options);
+            let scope = Arc::clone(scope);
             let work = async move {
+                let report = wind_down(Arc::clone(&scope), children, deadline, options).await;
+                if !report.is_clean() && !is_awaited(&scope) {
+                    let scope = &scope.name;
+                    tracing::warn!(%scope, %report, "a scope was not disposed of cleanly");
+                }
                 // Nobody may be left to tell.
-                let _ = tell.send(work.await);
+                let _ = tell.send(report);
             };
             runtime.spawn(work.instrument(span));
         }
@@ -88,26 +98,35 @@ pub(crate) fn close(scope: &Arc<Inner>, options: DisposeOptions) -> Disposal {
     disposal
 }
 
+/// Whether anybody waits for the report of a disposal that is running. What goes on in the background
+/// has nobody.
+fn is_awaited(scope: &Inner) -> bool {
+    scope.ledger.with(|books| match &books.disposal {
+        // One of them is that in the books.
+        Some(Disposal::Running(report)) => report.strong_count().is_none_or(|count| count > 1),
+        _ => true,
+    })
+}
+
 /// Tasks and creations first, then the scopes inside, then the services.
 async fn wind_down(
     scope: Arc<Inner>,
     children: Vec<Arc<Inner>>,
+    deadline: Arc<Deadline>,
     options: DisposeOptions,
 ) -> DisposeReport {
     let started = Instant::now();
-    let deadline = after(started, options.deadline);
     let mut report = DisposeReport::new(scope.name.clone());
 
-    let patience = deadline.min(after(started, options.task_timeout));
-    if let Some(tasks) = scope.tasks_used() {
-        tasks.close();
-        let _ = tokio::time::timeout_at(patience, tasks.wait()).await;
-        report.unfinished_tasks = tasks.len();
-    }
-    if tokio::time::timeout_at(patience, settled(&scope))
-        .await
-        .is_err()
-    {
+    let quiet = async {
+        if let Some(tasks) = scope.tasks_used() {
+            tasks.close();
+            tasks.wait().await;
+        }
+        settled(&scope).await;
+    };
+    if deadline.wait(options.task_timeout, quiet).await.is_none() {
+        report.unfinished_tasks = scope.tasks_used().map_or(0, TaskTracker::len);
         scope.ledger.each_attempt(|service, running| {
             report
                 .unfinished_creations
@@ -120,15 +139,14 @@ async fn wind_down(
         });
     }
 
-    let left = deadline.saturating_duration_since(Instant::now());
     let open = children
         .into_iter()
         .filter(|child| child.ledger.state() != State::Closed);
     let closing = open.map(|child| {
-        let options = child
-            .dispose_options
-            .deadline(child.dispose_options.deadline.min(left));
-        async move { close(&child, options).report().await }
+        let disposal = close(&child, child.dispose_options);
+        // It may have been closing before, with more time than there is here.
+        hurry(&child, deadline.inside());
+        disposal.report()
     });
     report.children = join_all(closing).await;
 
@@ -139,7 +157,7 @@ async fn wind_down(
         )
     });
     report.services = plan(&scope, &created, &observed, options)
-        .run(deadline)
+        .run(&deadline)
         .await;
     report.services.splice(
         0..0,
@@ -148,6 +166,23 @@ async fn wind_down(
     report.elapsed = started.elapsed();
     scope.ledger.closed();
     report
+}
+
+/// Keeps the disposal of a scope that is closing, and those of the scopes inside, within `limit`.
+///
+/// A scope inside that is not closing yet is told by whoever closes it: the deadline here is
+/// shortened before the scopes inside are looked at, and there it is read after closing them.
+fn hurry(scope: &Arc<Inner>, limit: Limit) {
+    let (deadline, children) = scope
+        .ledger
+        .with(|books| (books.deadline.clone(), books.children.alive()));
+    let Some(deadline) = deadline else {
+        return;
+    };
+    deadline.shorten(limit);
+    for child in children {
+        hurry(&child, deadline.inside());
+    }
 }
 
 /// Ends when no creation is in flight.
@@ -206,7 +241,8 @@ pub(crate) async fn dispose_late(scope: &Arc<Inner>, service: ServiceId, view: &
         .dispose_timeout
         .unwrap_or(scope.dispose_options.service_timeout);
     // The disposer is spawned before the first await, so it ends even if its maker is dropped here.
-    let disposed = run(&scope.name, registered.name.clone(), bind(view), limit).await;
+    let patience = Patience::Alone(limit);
+    let disposed = run(&scope.name, registered.name.clone(), bind(view), patience).await;
     if !matches!(disposed.outcome, Outcome::Clean) {
         tracing::warn!(
             scope = %scope.name,

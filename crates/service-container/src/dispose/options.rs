@@ -17,10 +17,11 @@ use std::time::Duration;
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct DisposeOptions {
-    /// The longest the whole disposal may take, the grace period excepted. Defaults to 30 seconds.
+    /// The longest the whole disposal may take, grace periods excepted. Scopes inside have no more
+    /// time, also those that were closing before. Defaults to 30 seconds.
     pub deadline: Duration,
-    /// What services not yet begun with get, all at once, when the deadline has passed. Defaults to
-    /// 1 second.
+    /// What services not yet begun with get, all at once, when the deadline has passed; those of
+    /// the scopes inside no more, and before those of the scope. Defaults to 1 second.
     pub grace: Duration,
     /// How many services may be disposed of at the same time. A service waits for those that used
     /// it whatever this is. Defaults to 1: one after the other, the last created first.

@@ -7,6 +7,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::time::Instant;
 use tracing::Instrument;
 
+use super::Deadline;
 use super::order::Order;
 use crate::error::Panic;
 use crate::registered::Bound;
@@ -41,7 +42,7 @@ impl Plan {
     }
 
     /// Runs every disposer: in order until the deadline, then all that are left at once.
-    pub(crate) async fn run(self, deadline: Instant) -> Vec<Disposed> {
+    pub(crate) async fn run(self, deadline: &Deadline) -> Vec<Disposed> {
         let Self {
             scope,
             mut jobs,
@@ -51,7 +52,7 @@ impl Plan {
         let mut order = Order::new(jobs.len(), edges);
         let mut disposed = Vec::new();
         let mut running = FuturesUnordered::new();
-        while Instant::now() < deadline {
+        while !deadline.has_passed() {
             while running.len() < options.max_concurrent.get()
                 && let Some(next) = order.next()
             {
@@ -60,12 +61,12 @@ impl Plan {
                     order.gone(next);
                     continue;
                 };
-                let limit = job
-                    .timeout
-                    .min(deadline.saturating_duration_since(Instant::now()));
-                let service = job.service.clone();
+                let (service, limit) = (job.service.clone(), job.timeout);
                 let scope = &scope;
-                running.push(async move { (next, run(scope, service, dispose, limit).await) });
+                running.push(async move {
+                    let patience = Patience::Until(deadline, limit);
+                    (next, run(scope, service, dispose, patience).await)
+                });
             }
             let Some((done, outcome)) = running.next().await else {
                 return disposed;
@@ -83,7 +84,7 @@ impl Plan {
                 &scope,
                 job.service.clone(),
                 job.dispose.take()?,
-                options.grace,
+                Patience::Grace(deadline),
             ))
         });
         disposed.extend(join_all(rest).await.into_iter().map(|mut late| {
@@ -96,26 +97,43 @@ impl Plan {
     }
 }
 
-/// Runs one disposer for at most `limit`.
+/// How long to wait for one disposer.
+pub(super) enum Patience<'d> {
+    Alone(Duration),
+    Grace(&'d Deadline),
+    Until(&'d Deadline, Duration),
+}
+
+impl Patience<'_> {
+    async fn wait<T>(self, work: impl Future<Output = T>) -> Option<T> {
+        match self {
+            Self::Alone(limit) => tokio::time::timeout(limit, work).await.ok(),
+            Self::Grace(deadline) => deadline.wait_in_grace(work).await,
+            Self::Until(deadline, limit) => deadline.wait(limit, work).await,
+        }
+    }
+}
+
+/// Runs one disposer for as long as there is patience.
 ///
 /// It runs in a task of its own, so that one that blocks its thread is given up on all the same.
 pub(super) async fn run(
     scope: &Name,
     service: ServiceName,
     dispose: Bound,
-    limit: Duration,
+    patience: Patience<'_>,
 ) -> Disposed {
     let started = Instant::now();
     let span = tracing::debug_span!("container.dispose", %service, %scope);
     let mut task = tokio::spawn(async move { dispose().await }.instrument(span));
-    let outcome = match tokio::time::timeout(limit, &mut task).await {
-        Ok(Ok(Ok(()))) => Outcome::Clean,
-        Ok(Ok(Err(error))) => Outcome::Failed(error.into()),
-        Ok(Err(error)) => match error.try_into_panic() {
+    let outcome = match patience.wait(&mut task).await {
+        Some(Ok(Ok(()))) => Outcome::Clean,
+        Some(Ok(Err(error))) => Outcome::Failed(error.into()),
+        Some(Err(error)) => match error.try_into_panic() {
             Ok(payload) => Outcome::Panicked(Panic::new(&*payload).0),
             Err(cancelled) => Outcome::Failed(std::sync::Arc::new(cancelled)),
         },
-        Err(_) => {
+        None => {
             task.abort();
             Outcome::TimedOut
         }

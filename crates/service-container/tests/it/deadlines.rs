@@ -10,6 +10,8 @@ use service_container::{
 };
 use tokio::time::{Instant, sleep};
 
+use crate::support::{Oops, Trace};
+
 struct A;
 struct B;
 struct C;
@@ -276,6 +278,69 @@ async fn a_scope_inside_has_no_more_time_than_is_left() {
     assert_eq!(report.failures().len(), 1);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_scope_that_is_closing_already_has_no_more_time_than_its_parent() {
+    let mut builder = Container::builder();
+    builder.scoped(sync(|| A)).on_dispose(|_| async {});
+    builder.scoped(sync(|| B)).on_dispose(|_| forever());
+    builder.value(C).on_dispose(|_| async {});
+    let container = builder.build().unwrap();
+    let patient = DisposeOptions::default()
+        .deadline(500 * SECOND)
+        .grace(100 * SECOND)
+        .service_timeout(500 * SECOND)
+        .task_timeout(500 * SECOND);
+    // Two levels, both closing, and a third scope that waits for a task that does not stop.
+    let outer = container.child("outer").open().unwrap();
+    let inner = outer.child("inner").open().unwrap();
+    let tasks = container.child("tasks").open().unwrap();
+    for scope in [&outer, &inner, &tasks] {
+        scope.get::<A>().await.unwrap();
+        scope.get::<B>().await.unwrap();
+    }
+    tasks.tasks().spawn(forever());
+    let mut closing: Vec<_> = [outer, tasks]
+        .into_iter()
+        .map(|scope| tokio::spawn(async move { scope.dispose_with(patient).await }))
+        .collect();
+    sleep(SECOND).await;
+
+    let options = DisposeOptions::default().deadline(4 * SECOND);
+    let report = disposed(&container, options).await;
+    // The deadline, and the grace of those inside.
+    assert_eq!(report.elapsed, 5 * SECOND, "{report}");
+    assert_eq!(outcomes(&report), ["C clean"]);
+    let [outer, tasks] = &report.children[..] else {
+        panic!("{report}");
+    };
+    assert_eq!(outcomes(&outer.children[0]), ["B timed out", "A clean"]);
+    let skipped = "B skipped: the deadline had passed";
+    assert_eq!(outcomes(outer), [skipped, "A clean"]);
+    assert_eq!(outcomes(tasks), [skipped, "A clean"]);
+    assert_eq!(tasks.unfinished_tasks, 1);
+    // Whoever closed them before gets the same reports.
+    let error = closing.remove(0).await.unwrap().unwrap_err();
+    assert_eq!(error.report().elapsed, 6 * SECOND);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_scope_with_less_time_than_its_parent_keeps_to_its_own() {
+    let mut builder = Container::builder();
+    builder.scoped(sync(|| A)).on_dispose(|_| forever());
+    let container = builder.build().unwrap();
+    let scope = container.child("request").open().unwrap();
+    scope.get::<A>().await.unwrap();
+    let closing = tokio::spawn({
+        let options = DisposeOptions::default().deadline(2 * SECOND);
+        async move { scope.dispose_with(options).await }
+    });
+    sleep(SECOND).await;
+    let report = disposed(&container, DisposeOptions::default()).await;
+    assert_eq!(report.elapsed, SECOND);
+    let error = closing.await.unwrap().unwrap_err();
+    assert_eq!(error.report().elapsed, 2 * SECOND);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_disposer_that_blocks_its_thread_is_given_up_all_the_same() {
     let mut builder = Container::builder();
@@ -323,6 +388,50 @@ async fn a_caller_who_leaves_does_not_stop_a_disposal() {
     // Other limits come too late: there is one disposal.
     let options = DisposeOptions::default().deadline(Duration::ZERO);
     assert_eq!(disposed(&container, options).await.elapsed, 5 * SECOND);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unclean_end_that_nobody_waits_for_is_logged() {
+    Trace::record();
+    let mut builder = Container::builder();
+    builder
+        .scoped(sync(|| A))
+        .on_dispose(|_| async { Err::<(), _>(Oops("half done")) });
+    let container = builder.build().unwrap();
+    let unclean = |trace: Trace| {
+        let events = trace.events.into_iter();
+        let found: Vec<_> = events
+            .filter(|event| event.contains("not disposed of cleanly"))
+            .collect();
+        found
+    };
+
+    // Dropped half-way: it ends in the background.
+    let work = container.with_scope("job", |scope| async move {
+        scope.get::<A>().await.unwrap();
+        forever().await;
+    });
+    tokio::time::timeout(SECOND, work).await.unwrap_err();
+    sleep(SECOND).await;
+    let events = unclean(Trace::take());
+    assert_eq!(events.len(), 1, "{events:?}");
+    for part in ["WARN", "scope=job", "half done"] {
+        assert!(events[0].contains(part), "`{part}` not in {}", events[0]);
+    }
+
+    // Whoever waits is told, and decides.
+    let scope = container.child("job").open().unwrap();
+    scope.get::<A>().await.unwrap();
+    scope.dispose().await.unwrap_err();
+    assert_eq!(unclean(Trace::take()), [""; 0]);
+    // A caller who leaves is nobody.
+    let scope = container.child("job").open().unwrap();
+    scope.get::<A>().await.unwrap();
+    let mut asked = Box::pin(scope.dispose());
+    assert!(futures_util::poll!(&mut asked).is_pending());
+    drop(asked);
+    sleep(SECOND).await;
+    assert_eq!(unclean(Trace::take()).len(), 1);
 }
 
 #[test]

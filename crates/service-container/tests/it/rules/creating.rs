@@ -237,7 +237,7 @@ async fn rule_08_a_cycle_is_an_error_not_a_deadlock() {
         resolver.get::<A>().await?;
         Ok::<_, BoxError>(B)
     });
-    // A transient service that needs itself, and one that does so through a singleton.
+    // A transient service that needs itself.
     builder.transient(|resolver: Resolver| async move {
         resolver.get::<C>().await?;
         Ok::<_, BoxError>(C)
@@ -261,6 +261,29 @@ async fn rule_08_a_cycle_is_an_error_not_a_deadlock() {
         error.to_string().contains("it would wait for itself"),
         "{error}"
     );
+
+    // A transient service that needs itself through a singleton, whose creation goes on elsewhere.
+    struct Through(Resolver);
+    let mut builder = Container::builder();
+    builder.create_timeout(Duration::from_secs(1000));
+    builder.transient(|resolver: Resolver| async move {
+        resolver.get::<A>().await?;
+        Ok::<_, BoxError>(C)
+    });
+    builder.singleton(|resolver: Resolver| async move {
+        resolver.get::<C>().await?;
+        Ok::<_, BoxError>(A)
+    });
+    // One that uses another only after both exist waits for nobody.
+    builder.singleton(sync(Through));
+    builder.singleton(sync(|_: Arc<Through>| B));
+    let container = builder.build().unwrap();
+    let started = tokio::time::Instant::now();
+    let error = container.get::<C>().await.map(drop).unwrap_err();
+    assert_eq!(error.kind(), ResolveErrorKind::Cycle, "{error}");
+    assert_eq!(started.elapsed(), Duration::ZERO);
+    let through = container.get::<Through>().await.unwrap();
+    assert!(through.0.get::<B>().await.is_ok());
 }
 
 /// Rule 9: a singleton cannot keep a scoped service: declared, through transient services and
@@ -307,6 +330,30 @@ async fn rule_09_singletons_do_not_capture_scoped_services() {
     ] {
         assert_eq!(error.kind(), ResolveErrorKind::Captive);
     }
+
+    // The same while running: by an alias, and by a transient service made for a singleton. Made for
+    // somebody in the scope, that one may have it.
+    let mut builder = Container::builder();
+    builder
+        .scoped(sync(|| UnitOfWork))
+        .provides::<dyn Session>(|it| it);
+    builder.transient(|resolver: Resolver| async move {
+        resolver.get::<dyn Session>().await?;
+        Ok::<_, BoxError>(A)
+    });
+    builder.singleton(|resolver: Resolver| async move {
+        resolver.get::<A>().await?;
+        Ok::<_, BoxError>(B)
+    });
+    builder.scoped(|resolver: Resolver| async move {
+        resolver.get::<A>().await?;
+        Ok::<_, BoxError>(C)
+    });
+    let container = builder.build().unwrap();
+    let scope = container.child("request").open().unwrap();
+    let error = scope.get::<B>().await.map(drop).unwrap_err();
+    assert_eq!(error.kind(), ResolveErrorKind::Captive, "{error}");
+    assert!(scope.get::<C>().await.is_ok());
 }
 
 /// Rule 12: an override below a singleton does not change what it captured; a fork does.

@@ -313,6 +313,27 @@ async fn rule_13_a_dropped_scope_says_so() {
         assert!(events[0].contains(part), "`{part}` not in {}", events[0]);
     }
 
+    // Saying so is all: nothing was disposed of.
+    tokio::task::yield_now().await;
+    let told = tokio::time::timeout(Duration::from_millis(50), disposed.notified());
+    assert!(told.await.is_err(), "a warning does not dispose");
+    // A scope inside counts by itself, and one that was disposed of does not.
+    let outer = container.child("outer").open().unwrap();
+    let inner = outer.child("inner").open().unwrap();
+    inner.get::<A>().await.unwrap();
+    drop((outer, inner));
+    assert_eq!(
+        container.leaked_scopes(),
+        2,
+        "there was nothing in the outer"
+    );
+    let scope = container.child("request").open().unwrap();
+    scope.get::<A>().await.unwrap();
+    scope.dispose().await.unwrap();
+    disposed.notified().await;
+    drop(scope);
+    assert_eq!(container.leaked_scopes(), 2);
+
     let container = build(Some(LeakPolicy::SpawnDispose));
     let scope = container.child("request").open().unwrap();
     scope.get::<A>().await.unwrap();

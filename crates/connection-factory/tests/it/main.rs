@@ -1,0 +1,3 @@
+//! What can be seen of a factory without a server.
+
+mod drain;

@@ -1,0 +1,6 @@
+//! What can be seen of operations without a server.
+
+mod children;
+mod endings;
+mod setup;
+mod support;
