@@ -33,15 +33,18 @@
 //!
 //! [`METRICS`] is the one table of all metrics: the nine `db.client.connection.*` of
 //! OpenTelemetry's semantic conventions and our own `pool.*`. From it come the text for Prometheus,
-//! OpenTelemetry's instruments, the Grafana dashboard and the alert rules of this project.
+//! OTLP and for the `metrics` facade, the Grafana dashboard and the alert rules of this project.
 //!
 //! # Features
 //!
 //! | feature | adds |
 //! |---|---|
 //! | `http` (default) | `Listener`: `/metrics`, JSON, a stream of events, the live page, operations |
-//! | `artifacts` | `artifacts`: the Grafana dashboard and the Prometheus rules that fit this version |
 //! | `prometheus` | `TextFormat`: the table as text, for a listener of your own |
+//! | `opentelemetry` | `OtlpExporter`: the table to a collector, by OTLP over HTTP |
+//! | `opentelemetry-tls` | the same to a collector behind TLS |
+//! | `metrics` | `MetricsBridge`: the table through the `metrics` facade, to a service's own exporter |
+//! | `artifacts` | `artifacts`: the Grafana dashboard and the Prometheus rules that fit this version |
 //!
 //! # Security
 //!
@@ -52,17 +55,27 @@
 
 #[cfg(feature = "artifacts")]
 pub mod artifacts;
+#[cfg(feature = "metrics")]
+mod facade;
 #[cfg(feature = "http")]
 mod http;
 mod metric;
+#[cfg(feature = "opentelemetry")]
+mod otlp;
+#[cfg(any(feature = "metrics", feature = "opentelemetry"))]
+mod periodic;
 #[cfg(feature = "prometheus")]
 mod prometheus;
 mod registry;
 mod table;
 
+#[cfg(feature = "metrics")]
+pub use crate::facade::{MetricsBridge, Publishing};
 #[cfg(feature = "http")]
 pub use crate::http::{Listener, ListenerBuilder, StartError};
 pub use crate::metric::{Attribute, Kind, Metric, POOL_NAME, Point, Unit, Value};
+#[cfg(feature = "opentelemetry")]
+pub use crate::otlp::{OtlpBuilder, OtlpError, OtlpExporter, OtlpStatus};
 #[cfg(feature = "prometheus")]
 pub use crate::prometheus::TextFormat;
 pub use crate::registry::{NameTaken, PoolReading, Registry};

@@ -1,10 +1,11 @@
 //! What a metric is: its name, kind, unit, help and attributes, and how it is read.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use pool_core::Buckets;
 
-use crate::PoolReading;
+use crate::{BUCKETS, PoolReading};
 
 /// The attribute that every metric has: the name of the pool.
 pub const POOL_NAME: &str = "db.client.connection.pool.name";
@@ -25,7 +26,7 @@ pub struct Metric {
     pub attributes: &'static [Attribute],
     /// The name under which Prometheus scrapes it, without what the kind and the unit add.
     pub(crate) prometheus: Option<&'static str>,
-    pub(crate) read: fn(&PoolReading, &mut Points),
+    pub(crate) read: fn(&PoolReading, &mut Points<'_>),
 }
 
 /// An attribute of a metric with the values that it takes.
@@ -104,7 +105,7 @@ impl Metric {
         kind: Kind,
         unit: Unit,
         help: &'static str,
-        read: fn(&PoolReading, &mut Points),
+        read: fn(&PoolReading, &mut Points<'_>),
     ) -> Self {
         Self {
             name,
@@ -158,8 +159,14 @@ impl Metric {
     /// Its values in one reading of a pool.
     #[must_use]
     pub fn points(&self, reading: &PoolReading) -> Vec<Point> {
+        self.points_within(reading, &BUCKETS)
+    }
+
+    /// The same with times counted into buckets that end at `bounds`.
+    pub(crate) fn points_within(&self, reading: &PoolReading, bounds: &[Duration]) -> Vec<Point> {
         let mut points = Points {
             attributes: self.attributes,
+            bounds,
             points: Vec::new(),
         };
         (self.read)(reading, &mut points);
@@ -190,12 +197,13 @@ pub enum Value {
 }
 
 /// Collects the points of one metric.
-pub(crate) struct Points {
+pub(crate) struct Points<'b> {
     attributes: &'static [Attribute],
+    bounds: &'b [Duration],
     points: Vec<Point>,
 }
 
-impl Points {
+impl Points<'_> {
     pub(crate) fn count(&mut self, value: u64) {
         self.push(&[], Value::Count(value));
     }
@@ -204,8 +212,9 @@ impl Points {
         self.push(&[], Value::Number(value.into()));
     }
 
-    pub(crate) fn times(&mut self, value: Buckets) {
-        self.push(&[], Value::Times(value));
+    pub(crate) fn times(&mut self, count: impl FnOnce(&[Duration]) -> Buckets) {
+        let counted = count(self.bounds);
+        self.push(&[], Value::Times(counted));
     }
 
     pub(crate) fn count_of(&mut self, values: &[&str], value: u64) {

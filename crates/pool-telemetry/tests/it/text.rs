@@ -3,37 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use pool_core::{ConnectFault, Pool};
-use pool_telemetry::{BUCKETS, Kind, METRICS, Registry, TextFormat};
-use pool_testkit::{Answer, ScriptedManager, settle};
+use pool_telemetry::{BUCKETS, Kind, METRICS, TextFormat};
 
-/// A pool to which everything has happened that has a metric, with a name that must be escaped.
-async fn lived() -> (Pool<ScriptedManager>, Registry) {
-    let (manager, script) = ScriptedManager::new();
-    let pool = Pool::builder(manager)
-        .name("a \"quoted\" \\ name")
-        .limits(1, 3)
-        .acquire_timeout(Duration::from_millis(50))
-        .build()
-        .unwrap();
-    script
-        .connect()
-        .next(1, Answer::Fails(ConnectFault::Transient));
-    pool.warmup_pool().await.ok();
-    let held = [
-        pool.acquire().await.unwrap(),
-        pool.acquire().await.unwrap(),
-        pool.acquire().await.unwrap(),
-    ];
-    pool.acquire().await.unwrap_err();
-    drop(held);
-    pool.set_limits(1, 2).unwrap();
-    pool.set_target(Some(2));
-    settle().await;
-    let registry = Registry::new();
-    registry.register(pool.clone()).unwrap();
-    (pool, registry)
-}
+use crate::lived::lived;
 
 /// Name and labels of each sample with its value; what is not a sample is left out.
 fn samples(text: &str) -> BTreeMap<String, f64> {
