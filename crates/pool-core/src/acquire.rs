@@ -10,7 +10,8 @@ use std::time::Duration;
 use crate::ConnectionManager;
 use crate::clock::{NEVER, Nanos, between};
 use crate::engine::{
-    Effects, Given, Mailbox, Outcome, Place, Refusal, Refused, Slot, State, Waiter, Withdrawn,
+    Effects, Given, Longest, Mailbox, Outcome, Place, Refusal, Refused, Slot, State, Waiter,
+    Withdrawn,
 };
 use crate::error::{AcquireError, AcquireErrorKind};
 use crate::shared::Shared;
@@ -153,16 +154,16 @@ impl<M: ConnectionManager> Shared<M> {
             Refused::Connect(failure) => return self.cannot_connect(&failure, Duration::ZERO),
             Refused::QueueFull => AcquireErrorKind::QueueFull,
         };
-        self.error(kind, Duration::ZERO)
+        self.error(kind, Duration::ZERO, Longest::default())
     }
 
     #[cold]
-    fn error(&self, kind: AcquireErrorKind, waited: Duration) -> AcquireError {
+    fn error(&self, kind: AcquireErrorKind, waited: Duration, longest: Longest) -> AcquireError {
         AcquireError::new(
             Arc::clone(&self.settings.name),
             kind,
             waited,
-            self.context(waited, matches!(kind, AcquireErrorKind::Timeout(_))),
+            self.context(waited, longest),
         )
     }
 
@@ -172,7 +173,7 @@ impl<M: ConnectionManager> Shared<M> {
         failure: &crate::engine::ConnectFailure,
         waited: Duration,
     ) -> AcquireError {
-        let mut context = self.context(waited, false);
+        let mut context = self.context(waited, Longest::default());
         let age = between(failure.at, self.now());
         context.last_connect_error = Some((age, Arc::clone(&failure.error)));
         let name = Arc::clone(&self.settings.name);
@@ -236,26 +237,27 @@ impl<M: ConnectionManager> Ticket<'_, M> {
     #[cold]
     fn expire(&mut self) -> Acquired<M> {
         let waiter = self.waiter.take().expect("a ticket expires once");
-        let (step, withdrawn) = {
+        let now = self.shared.now();
+        let (withdrawn, told) = {
             let mut state = self.shared.state.lock();
-            (state.awaited(), state.expire(&waiter))
+            (state.expire(&waiter), state.timed_out(now))
         };
         match withdrawn {
             Withdrawn::Outcome(outcome) => outcome.map_err(|refusal| self.refused(refusal)),
-            Withdrawn::Place(_) | Withdrawn::PassedOn => Err(self.refused(Refusal::TimedOut(step))),
+            Withdrawn::Place(_) | Withdrawn::PassedOn => Err(self.refused(Refusal::TimedOut(told))),
         }
     }
 
     #[cold]
     fn refused(&self, refusal: Refusal) -> AcquireError {
         let waited = between(self.since, self.shared.now());
-        let kind = match refusal {
-            Refusal::Closed => AcquireErrorKind::Closed,
+        let (kind, longest) = match refusal {
+            Refusal::Closed => (AcquireErrorKind::Closed, Longest::default()),
             Refusal::Connect(failure) => return self.shared.cannot_connect(&failure, waited),
-            Refusal::Shed => AcquireErrorKind::Shed,
-            Refusal::TimedOut(step) => AcquireErrorKind::Timeout(step),
+            Refusal::Shed => (AcquireErrorKind::Shed, Longest::default()),
+            Refusal::TimedOut(told) => (AcquireErrorKind::Timeout(told.step), told.longest),
         };
-        self.shared.error(kind, waited)
+        self.shared.error(kind, waited, longest)
     }
 }
 

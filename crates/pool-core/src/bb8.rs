@@ -25,11 +25,14 @@
 //! # }
 //! ```
 
+use std::error::Error as StdError;
 use std::fmt;
 use std::future::Future;
+use std::sync::Arc;
 
 use ::bb8::ManageConnection;
 
+use crate::error::SharedError;
 use crate::{ConnectFault, ConnectionManager, ReleaseCheck};
 
 /// Runs a bb8 [`ManageConnection`] on this engine.
@@ -37,19 +40,40 @@ use crate::{ConnectFault, ConnectionManager, ReleaseCheck};
 /// `connect` and `is_valid` become connect and check; `has_broken` is asked when a connection
 /// comes back. bb8's trait does not say which errors are permanent, so all count as passing; use
 /// [`classify_with`](Self::classify_with) to say better.
+///
+/// bb8 asks of errors only that they are `Debug`: [`with_any_error`](Self::with_any_error) takes
+/// the managers whose errors are no [`std::error::Error`], such as `String` or `anyhow::Error`.
 pub struct Bb8Manager<M: ManageConnection> {
     manager: M,
     classify: Option<Classify<M::Error>>,
+    tell: fn(M::Error) -> Told,
 }
 
 type Classify<E> = Box<dyn Fn(&E) -> ConnectFault + Send + Sync>;
 
+/// What an error says, and the error itself where others can look at it.
+type Told = (String, Option<SharedError>);
+
 impl<M: ManageConnection> Bb8Manager<M> {
     /// Takes a bb8 manager as it is.
-    pub const fn new(manager: M) -> Self {
+    pub const fn new(manager: M) -> Self
+    where
+        M::Error: StdError + Send + Sync,
+    {
         Self {
             manager,
             classify: None,
+            tell: |error| (error.to_string(), Some(Arc::new(error))),
+        }
+    }
+
+    /// Takes a bb8 manager whatever its errors are: those of the pool say what `Debug` says of
+    /// them, so see that this shows no secret.
+    pub const fn with_any_error(manager: M) -> Self {
+        Self {
+            manager,
+            classify: None,
+            tell: |error| (format!("{error:?}"), None),
         }
     }
 
@@ -67,6 +91,19 @@ impl<M: ManageConnection> Bb8Manager<M> {
     pub const fn inner(&self) -> &M {
         &self.manager
     }
+
+    fn wrap(&self, error: M::Error) -> Bb8Error {
+        let fault = match &self.classify {
+            Some(classify) => classify(&error),
+            None => ConnectFault::Transient,
+        };
+        let (text, source) = (self.tell)(error);
+        Bb8Error {
+            text,
+            source,
+            fault,
+        }
+    }
 }
 
 impl<M: ManageConnection> fmt::Debug for Bb8Manager<M> {
@@ -75,23 +112,44 @@ impl<M: ManageConnection> fmt::Debug for Bb8Manager<M> {
     }
 }
 
-impl<M> ConnectionManager for Bb8Manager<M>
-where
-    M: ManageConnection,
-    M::Error: std::error::Error + Send + Sync,
-{
+/// An error of a bb8 manager.
+///
+/// It reads as that error does; where that is a [`std::error::Error`] it is the
+/// [source](StdError::source), of its own type.
+#[derive(Debug)]
+pub struct Bb8Error {
+    text: String,
+    source: Option<SharedError>,
+    fault: ConnectFault,
+}
+
+impl fmt::Display for Bb8Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl StdError for Bb8Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.source.as_ref().map(|source| &**source as _)
+    }
+}
+
+impl<M: ManageConnection> ConnectionManager for Bb8Manager<M> {
     type Connection = M::Connection;
-    type Error = M::Error;
+    type Error = Bb8Error;
 
     fn connect(&self) -> impl Future<Output = Result<Self::Connection, Self::Error>> + Send {
-        self.manager.connect()
+        let connect = self.manager.connect();
+        async move { connect.await.map_err(|error| self.wrap(error)) }
     }
 
     fn validate(
         &self,
         connection: &mut Self::Connection,
     ) -> impl Future<Output = Result<(), Self::Error>> + Send {
-        self.manager.is_valid(connection)
+        let check = self.manager.is_valid(connection);
+        async move { check.await.map_err(|error| self.wrap(error)) }
     }
 
     fn release_check(&self, connection: &mut Self::Connection) -> ReleaseCheck {
@@ -103,8 +161,6 @@ where
     }
 
     fn classify(&self, error: &Self::Error) -> ConnectFault {
-        self.classify
-            .as_ref()
-            .map_or(ConnectFault::Transient, |classify| classify(error))
+        error.fault
     }
 }

@@ -12,7 +12,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::builder::Settings;
 use crate::clock::{Clock, Nanos, between, nanos};
-use crate::engine::{Delivery, Effects, Holder, Outcome, PutBack, Slot, State};
+use crate::engine::{Delivery, Effects, Holder, Longest, Outcome, PutBack, Slot, State};
 use crate::error::{ErrorContext, HeldSince};
 use crate::events::EventHub;
 use crate::hooks::{ConnectionInfo, Hooks};
@@ -260,9 +260,9 @@ impl<M: ConnectionManager> Shared<M> {
     }
 
     /// What an error says of the pool to a caller that has waited for so long. Only those whose
-    /// time was over are told who holds what and what is being opened: that goes through all
-    /// connections, and a refusal has to be cheap.
-    pub(crate) fn context(&self, waited: Duration, timed_out: bool) -> ErrorContext {
+    /// time was over are told who holds what and what is being opened: to find that out goes
+    /// through all connections, and a refusal has to be cheap.
+    pub(crate) fn context(&self, waited: Duration, longest: Longest) -> ErrorContext {
         let now = self.now();
         let state = self.state.lock();
         // A connect that has worked since served somebody else: this caller's wait began before.
@@ -270,15 +270,10 @@ impl<M: ConnectionManager> Shared<M> {
             .last_failure
             .as_ref()
             .filter(|failure| state.backoff.failures() > 0 || between(failure.at, now) < waited);
-        let (oldest_holder, oldest_connect) = if timed_out {
-            (state.slots.oldest_holder(), state.slots.oldest_connect())
-        } else {
-            (None, None)
-        };
         ErrorContext {
             counts: state.counts(),
-            oldest_holder: oldest_holder.map(|holder| held_since(&holder, now)),
-            oldest_connect: oldest_connect.map(|since| between(since, now)),
+            oldest_holder: longest.holder.map(|holder| held_since(&holder, now)),
+            oldest_connect: longest.connect.map(|since| between(since, now)),
             last_connect_error: failure
                 .map(|failure| (between(failure.at, now), Arc::clone(&failure.error))),
         }

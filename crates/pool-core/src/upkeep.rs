@@ -11,7 +11,8 @@ use crate::shared::Shared;
 /// However far away the next thing to do is, upkeep looks this often.
 const AT_LEAST_EVERY: Duration = Duration::from_secs(60);
 
-/// Upkeep never runs more often than this: it goes through all idle connections.
+/// Upkeep goes through all idle connections, so time alone does not make it run more often than
+/// this; a step that needs it sooner kicks it.
 const AT_MOST_EVERY: Duration = Duration::from_millis(1);
 
 impl<M: ConnectionManager> Shared<M> {
@@ -30,7 +31,7 @@ async fn upkeep<M: ConnectionManager>(pool: CloseOnDrop<M>) {
             if state.gate == Gate::Closed {
                 return None;
             }
-            let deadline = between(timer, state.expire_all(timer, fx));
+            let deadline = between(timer, state.expire_all(timer, now, fx));
             Some(between(now, state.upkeep(now, fx)).min(deadline))
         });
         let Some(next) = next else { return };

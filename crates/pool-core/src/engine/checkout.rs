@@ -6,8 +6,8 @@ use std::task::Waker;
 
 use super::waiters::Removed;
 use super::{
-    ConnectFailure, Effects, Gate, Holder, Mailbox, Outcome, Phase, Place, Refusal, Slot, State,
-    Waiter,
+    ConnectFailure, Effects, Gate, Holder, Longest, Mailbox, Outcome, Phase, Place, Refusal, Slot,
+    SlotTable, State, TimedOut, Waiter,
 };
 use crate::ConnectFault;
 use crate::clock::Nanos;
@@ -109,19 +109,31 @@ impl<C> State<C> {
     }
 
     /// Tells the callers whose time is over, by the timer's clock. Says when the next one's is.
-    pub(crate) fn expire_all(&mut self, timer: Nanos, fx: &mut Effects<C>) -> Nanos {
+    pub(crate) fn expire_all(&mut self, timer: Nanos, now: Nanos, fx: &mut Effects<C>) -> Nanos {
         let step = self.awaited();
-        let tally = &mut self.tally;
+        let (tally, slots, looked) = (&mut self.tally, &self.slots, &mut self.looked);
+        let mut told = None;
         let next = self.waiters.settle_expired(
             timer,
             || {
                 tally.timeouts += 1;
-                Err(Refusal::TimedOut(step))
+                let told = told.get_or_insert_with(|| {
+                    let longest = look(slots, looked, now);
+                    Arc::new(TimedOut { step, longest })
+                });
+                Err(Refusal::TimedOut(Arc::clone(told)))
             },
             |delivery| fx.deliver(delivery),
         );
         // A caller that comes later has more time than one that is here.
         next.unwrap_or_else(|| timer.saturating_add(self.rules.acquire_timeout))
+    }
+
+    /// What a caller is told whose time is over now.
+    pub(crate) fn timed_out(&mut self, now: Nanos) -> Arc<TimedOut> {
+        let longest = look(&self.slots, &mut self.looked, now);
+        let step = self.awaited();
+        Arc::new(TimedOut { step, longest })
     }
 
     /// What callers in the queue wait for.
@@ -202,5 +214,109 @@ impl<C> State<C> {
             self.tally.passed_on(&holder);
         }
         self.deliver(slot, now, fx);
+    }
+}
+
+/// For how long a look will do, for each connection. A look takes a few nanoseconds for each, under
+/// the lock; callers whose time ends one by one must not make one each.
+const LOOK_AGAIN: Nanos = 100;
+
+/// What has lasted longest: at this moment, or a little earlier.
+fn look(slots: &SlotTable, looked: &mut Option<(Nanos, Longest)>, now: Nanos) -> Longest {
+    match looked {
+        Some((until, longest)) if now < *until => *longest,
+        _ => {
+            let longest = slots.longest();
+            let lasts = LOOK_AGAIN.saturating_mul(slots.len() as Nanos);
+            *looked = Some((now.saturating_add(lasts), longest));
+            longest
+        }
+    }
+}
+
+#[cfg(all(test, not(pool_loom)))]
+mod tests {
+    use super::*;
+    use crate::Limits;
+    use crate::clock::NEVER;
+    use crate::engine::{Landing, Task};
+
+    const SECOND: Nanos = 1_000_000_000;
+
+    /// A pool of `n` connections, all of them lent since a second of their own.
+    fn lent(n: u32) -> (State<u32>, Vec<Box<Slot<u32>>>) {
+        let rules = crate::builder::Settings::default().rules(false);
+        let mut state = State::new(Limits::new(n, n).unwrap(), rules, 1);
+        (state.rules.max_connecting, state.rules.bypass) = (n, NEVER);
+        state.rules.max_lifetime = NEVER;
+        let mut fx = Effects::none();
+        state.grow(0, &mut fx);
+        for task in fx.tasks {
+            let Task::Connect(order) = task else {
+                unreachable!("nothing but connects is wanted")
+            };
+            let landing = Landing {
+                order,
+                connection: 0,
+                took: 1,
+            };
+            state.landed(landing, 0, &mut Effects::none());
+        }
+        let mut take = |n: u32| state.try_take(SECOND * Nanos::from(n), Location::caller());
+        let held = (1..=n).map(|n| take(n).expect("it is idle")).collect();
+        (state, held)
+    }
+
+    fn wait(state: &mut State<u32>, now: Nanos, expires: Nanos) -> Waiter<u32> {
+        let mailbox = Mailbox::new(Waker::noop().clone());
+        let place = Place {
+            since: now,
+            caller: Location::caller(),
+            expires,
+        };
+        match state.queue(now, place, &mailbox, &mut Effects::none()) {
+            Given::Place(number) => Waiter { number, mailbox },
+            Given::Refused(refused) => panic!("{refused:?}"),
+        }
+    }
+
+    #[test]
+    fn callers_whose_time_ends_together_share_one_look_at_the_connections() {
+        let now = 100 * SECOND;
+        let (mut state, _held) = lent(4);
+        let waiters: Vec<_> = (0..3).map(|_| wait(&mut state, now, now)).collect();
+        let mut fx = Effects::none();
+        state.expire_all(now, now, &mut fx);
+        for delivery in fx.delivery.into_iter().chain(fx.deliveries) {
+            assert!(delivery.hand_over().is_ok());
+        }
+        let told: Vec<_> = waiters
+            .iter()
+            .map(|waiter| match waiter.mailbox.look(Waker::noop()) {
+                Ok(Err(Refusal::TimedOut(told))) => told,
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        assert!(told.iter().all(|each| Arc::ptr_eq(each, &told[0])));
+        assert_eq!(
+            told[0].longest.holder.map(|holder| holder.since),
+            Some(SECOND)
+        );
+    }
+
+    #[test]
+    fn callers_with_timers_of_their_own_look_no_more_often_than_a_look_is_worth() {
+        let (mut state, mut held) = lent(1_000);
+        let since = |state: &mut State<u32>, now| {
+            let told = state.timed_out(now);
+            told.longest.holder.map(|holder| holder.since)
+        };
+        let now = 2_000 * SECOND;
+        assert_eq!(since(&mut state, now), Some(SECOND));
+        let put = state.try_put_back(held.remove(0), now);
+        assert!(matches!(put, crate::engine::PutBack::Idle));
+        // A thousand rows: 100 µs.
+        assert_eq!(since(&mut state, now + 99_999), Some(SECOND));
+        assert_eq!(since(&mut state, now + 100_000), Some(2 * SECOND));
     }
 }

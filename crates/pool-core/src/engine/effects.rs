@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::slot::{Row, Slot};
+use super::slot::{Longest, Row, Slot};
 use super::{Delivery, Outcome};
 use crate::error::{SharedError, Step};
 use crate::events::PoolEvent;
@@ -124,8 +124,17 @@ pub(crate) enum Refusal {
     Connect(Arc<ConnectFailure>),
     /// The queue was over its delay target for too long.
     Shed,
-    /// Its time was over, while it waited for this.
-    TimedOut(Step),
+    /// Its time was over. All whose time is over at one moment share what they are told.
+    TimedOut(Arc<TimedOut>),
+}
+
+/// What a caller is told whose time is over.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TimedOut {
+    /// What it waited for.
+    pub(crate) step: Step,
+    /// What has kept it waiting, perhaps.
+    pub(crate) longest: Longest,
 }
 
 /// A failed attempt to connect, kept for whoever asks why.

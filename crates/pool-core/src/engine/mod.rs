@@ -40,10 +40,10 @@ use crate::sizing::reactive::Guess;
 
 pub(crate) use self::checkout::{Given, Refused, Withdrawn};
 pub use self::effects::CloseReason;
-pub(crate) use self::effects::{ConnectFailure, ConnectOrder, Effects, Refusal, Task};
+pub(crate) use self::effects::{ConnectFailure, ConnectOrder, Effects, Refusal, Task, TimedOut};
 pub(crate) use self::give_back::PutBack;
 pub(crate) use self::growth::{Backoff, ClosedSlot, Landing};
-pub(crate) use self::slot::{Holder, Phase, Slot, SlotTable};
+pub(crate) use self::slot::{Holder, Longest, Phase, Slot, SlotTable};
 pub(crate) use self::tally::Tally;
 pub(crate) use self::waiters::{Delivery, Mailbox, Place, WaitQueue};
 
@@ -95,6 +95,8 @@ pub(crate) struct State<C> {
     /// Connections whose replacement has been asked for.
     pub(crate) retiring: u32,
     pub(crate) slots: SlotTable,
+    /// What had lasted longest when that was last looked up, and until when that will do.
+    pub(crate) looked: Option<(Nanos, Longest)>,
     pub(crate) tally: Tally,
     pub(crate) rules: Rules,
     pub(crate) limits: Limits,
@@ -215,6 +217,7 @@ impl<C> State<C> {
             own_checks: 0,
             retiring: 0,
             slots: SlotTable::new(),
+            looked: None,
             tally: Tally::new(),
             backoff: Backoff::new(),
             rules,

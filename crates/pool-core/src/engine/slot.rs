@@ -95,6 +95,14 @@ pub(crate) struct Holder {
     pub(crate) reported: bool,
 }
 
+/// The checkout and the connect that have lasted longest.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Longest {
+    pub(crate) holder: Option<Holder>,
+    /// Since when the connect is under way.
+    pub(crate) connect: Option<Nanos>,
+}
+
 impl SlotTable {
     pub(crate) const fn new() -> Self {
         Self {
@@ -150,18 +158,35 @@ impl SlotTable {
         })
     }
 
-    /// The holder that has had its connection longest.
-    pub(crate) fn oldest_holder(&self) -> Option<Holder> {
-        self.holders().min_by_key(|holder| holder.since).copied()
+    /// What has lasted longest: a look at every row.
+    pub(crate) fn longest(&self) -> Longest {
+        let mut longest = Longest::default();
+        for phase in &self.rows {
+            match phase {
+                Phase::Lent { holder } => {
+                    if longest
+                        .holder
+                        .is_none_or(|oldest| holder.since < oldest.since)
+                    {
+                        longest.holder = Some(*holder);
+                    }
+                }
+                Phase::Connecting { since } => {
+                    longest.connect = Some(longest.connect.map_or(*since, |old| old.min(*since)));
+                }
+                Phase::Closing
+                | Phase::Free
+                | Phase::Idle
+                | Phase::Validating
+                | Phase::Recycling => {}
+            }
+        }
+        longest
     }
 
-    /// Since when the connect is under way that has taken longest.
-    pub(crate) fn oldest_connect(&self) -> Option<Nanos> {
-        let begun = self.rows.iter().filter_map(|phase| match phase {
-            Phase::Connecting { since } => Some(*since),
-            _ => None,
-        });
-        begun.min()
+    /// How many rows there are.
+    pub(crate) const fn len(&self) -> usize {
+        self.rows.len()
     }
 
     /// How many rows are in a phase: the second count that tests compare with the first.

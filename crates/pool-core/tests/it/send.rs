@@ -108,6 +108,8 @@ fn every_public_type_is_send_and_sync_where_that_is_right() {
     send::<PooledConnection<'static, Moving>>();
     #[cfg(feature = "bb8")]
     send_and_sync!(pool_core::bb8::Bb8Manager<Bb8>);
+    send_and_sync!(pool_core::bb8::Bb8Manager<Unlucky>);
+    send_and_sync!(pool_core::bb8::Bb8Error);
 }
 
 #[tokio::test]
@@ -185,5 +187,82 @@ async fn a_bb8_manager_runs_on_the_engine_and_is_resized() {
     drop((first, second));
     pool_testkit::eventually("the broken one is closed", || pool.counts().total == 1).await;
     assert_eq!(pool.pool_metrics().counters.closed.broken, 1);
+    assert!(pool.close(Duration::from_secs(1)).await.clean);
+}
+
+/// A manager of bb8 whose errors are no `std::error::Error`, which bb8 does not ask for.
+#[cfg(feature = "bb8")]
+struct Unlucky;
+
+#[cfg(feature = "bb8")]
+impl bb8::ManageConnection for Unlucky {
+    type Connection = u32;
+    type Error = String;
+
+    async fn connect(&self) -> Result<u32, String> {
+        Err("no such tenant".to_owned())
+    }
+
+    async fn is_valid(&self, _connection: &mut u32) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn has_broken(&self, _connection: &mut u32) -> bool {
+        false
+    }
+}
+
+/// Its text reaches the caller, and what is said of its errors holds.
+#[cfg(feature = "bb8")]
+#[tokio::test]
+async fn a_bb8_manager_may_have_any_error() {
+    let manager = pool_core::bb8::Bb8Manager::with_any_error(Unlucky).classify_with(|error| {
+        assert_eq!(error, "no such tenant");
+        ConnectFault::Permanent
+    });
+    let pool = Pool::builder(manager).limits(0, 1).build().unwrap();
+    let Err(error) = pool.acquire().await else {
+        panic!("nothing can be opened")
+    };
+    assert_eq!(error.kind(), AcquireErrorKind::Connect);
+    assert!(error.to_string().contains("\"no such tenant\""), "{error}");
+    assert!(pool.close(Duration::from_secs(1)).await.clean);
+}
+
+/// An error that is a `std::error::Error` is still there, with its type.
+#[cfg(feature = "bb8")]
+#[tokio::test]
+async fn an_error_of_a_bb8_manager_keeps_its_type() {
+    struct Refused;
+
+    impl bb8::ManageConnection for Refused {
+        type Connection = u32;
+        type Error = std::io::Error;
+
+        async fn connect(&self) -> Result<u32, std::io::Error> {
+            Err(std::io::ErrorKind::ConnectionRefused.into())
+        }
+
+        async fn is_valid(&self, _connection: &mut u32) -> Result<(), std::io::Error> {
+            Ok(())
+        }
+
+        fn has_broken(&self, _connection: &mut u32) -> bool {
+            false
+        }
+    }
+
+    let manager =
+        pool_core::bb8::Bb8Manager::new(Refused).classify_with(|_| ConnectFault::Permanent);
+    let pool = Pool::builder(manager).limits(0, 1).build().unwrap();
+    let Err(error) = pool.acquire().await else {
+        panic!("nothing can be opened")
+    };
+    let (_, cause) = error.last_connect_error().expect("a connect failed");
+    let source = cause.source().expect("the manager's own error");
+    let refused = source.downcast_ref::<std::io::Error>().expect("as it was");
+    assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
+    let said = error.to_string();
+    assert_eq!(said.matches("connection refused").count(), 1, "{said}");
     assert!(pool.close(Duration::from_secs(1)).await.clean);
 }

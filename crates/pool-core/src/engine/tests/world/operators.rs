@@ -63,7 +63,7 @@ impl World {
         if !self.model.closed && self.now >= self.state.paused_until {
             self.model.paused = false;
         }
-        let deadline = self.engine("expire", |state, now, fx| state.expire_all(now, fx));
+        let deadline = self.engine("expire", |state, now, fx| state.expire_all(now, now, fx));
         let mut waiting = self.model.queue.iter().filter(|one| !has_own_timer(**one));
         let overdue = waiting.find(|one| self.is_over(self.since[*one])).copied();
         self.expect(overdue.is_none(), || {
