@@ -189,11 +189,10 @@ impl<M: ConnectionManager> DynamicSizing for Pool<M> {
         for warning in config.warnings() {
             tracing::warn!(pool = self.name(), %warning, "dynamic pool configuration");
         }
-        self.shared
-            .resize_by_load(|running| {
-                running.config = Some(config);
-                running.sizes_due = true;
-            });
+        self.shared.resize_by_load(|running| {
+            running.config = Some(config);
+            running.sizes_due = true;
+        });
         Ok(())
     }
 

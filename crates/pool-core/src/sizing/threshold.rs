@@ -74,7 +74,9 @@ impl SizingPolicy for ThresholdPolicy {
             }
             if seen.waited > 0 {
                 let waited = seen.waited;
-                return stay(format!("{facts}, but {waited} callers waited: {size} stays"));
+                return stay(format!(
+                    "{facts}, but {waited} callers waited: {size} stays"
+                ));
             }
             let lowest = seen.within(seen.peak_in_use);
             let target = size.saturating_sub(scale_down_increment).max(lowest);
