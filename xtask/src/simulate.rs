@@ -22,6 +22,12 @@ pub(crate) struct Arguments {
     /// Draw each run into this folder.
     #[arg(long)]
     plot: Option<PathBuf>,
+    /// Run the real engine, under paused time, instead of the simulated pools.
+    #[arg(long)]
+    engine: bool,
+    /// Fail if this document does not say what is printed.
+    #[arg(long)]
+    check: Option<PathBuf>,
     /// What the random numbers follow from.
     #[arg(long)]
     seed: Option<u64>,
@@ -36,7 +42,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     for policy in &arguments.policy {
         simulator.args(["--policy", policy]);
     }
-    for (option, path) in [("--json", &arguments.json), ("--plot", &arguments.plot)] {
+    if arguments.engine {
+        simulator.arg("--engine");
+    }
+    for (option, path) in [
+        ("--json", &arguments.json),
+        ("--plot", &arguments.plot),
+        ("--check", &arguments.check),
+    ] {
         if let Some(path) = path {
             // Meant as seen from here.
             let path =

@@ -3,6 +3,7 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::engine;
 use crate::oracle::oracle;
 use crate::score::Run;
 use crate::subject::Subject;
@@ -41,6 +42,40 @@ pub fn campaign_with(
     seed: u64,
     oracle: impl Fn(&Workload) -> u32 + Sync,
 ) -> Vec<Outcome> {
+    pairs(workloads, subjects, oracle, |workload, subject, oracle| {
+        run(workload, subject, oracle, seed)
+    })
+}
+
+/// The same on the real engine, under paused time: [`engine::SUBJECTS`] and workloads of one
+/// instance only. What hindsight knows is the simulator's.
+///
+/// # Panics
+///
+/// As [`engine::run`].
+#[must_use]
+pub fn campaign_on_engine(workloads: &[Workload], subjects: &[Subject], seed: u64) -> Vec<Outcome> {
+    let hindsight = |workload: &Workload| {
+        if subjects.contains(&Subject::FixedOracle) {
+            oracle(workload, seed)
+        } else {
+            workload.limits.0
+        }
+    };
+    pairs(
+        workloads,
+        subjects,
+        hindsight,
+        |workload, subject, oracle| engine::run(workload, subject, oracle, seed),
+    )
+}
+
+fn pairs(
+    workloads: &[Workload],
+    subjects: &[Subject],
+    oracle: impl Fn(&Workload) -> u32 + Sync,
+    run: impl Fn(&Workload, Subject, u32) -> Run + Sync,
+) -> Vec<Outcome> {
     let oracles = each(workloads, oracle);
     let pairs: Vec<_> = workloads
         .iter()
@@ -57,7 +92,7 @@ pub fn campaign_with(
         oracle,
         least: f64::from(oracle * workload.instances) * workload.lasts,
         lasts: workload.lasts,
-        run: run(workload, subject, oracle, seed),
+        run: run(workload, subject, oracle),
     })
 }
 

@@ -5,12 +5,12 @@
 //! day passes in seconds. Its timers know milliseconds only, so everything happens in slow motion:
 //! what takes 5 ms in a workload takes 100 ms here, for policies as well.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use pool_core::sizing::{
-    AdaptiveConfig, AdaptivePolicy, Decision, Direction, Observation, SizingPolicy, ThresholdPolicy,
+    AdaptiveConfig, AdaptivePolicy, Decision, Observation, SizingPolicy, ThresholdPolicy,
 };
 use pool_core::{
     ConnectFault, ConnectionManager, DynamicPoolConfig, DynamicSizing as _, Liveness, Pool,
@@ -21,7 +21,7 @@ use tokio::time::Instant;
 
 use crate::database::Database;
 use crate::random::Random;
-use crate::score::{Recorder, Run};
+use crate::score::{Decisions, Recorder, Run};
 use crate::subject::{Subject, threshold};
 use crate::time::{NEVER, Nanos, SECOND, from_secs};
 use crate::workload::{Act, Workload};
@@ -74,7 +74,7 @@ struct World {
     /// The next query to be done is another one.
     changed: Notify,
     down: AtomicBool,
-    resizes: AtomicU64,
+    decisions: Mutex<Decisions>,
 }
 
 struct State {
@@ -284,8 +284,12 @@ impl std::fmt::Debug for World {
 impl<P: SizingPolicy> SizingPolicy for Counted<P> {
     fn decide(&mut self, seen: &Observation) -> Decision {
         let decision = self.0.decide(seen);
-        let resized = u64::from(decision.direction != Direction::Stay);
-        self.1.resizes.fetch_add(resized, Ordering::Relaxed);
+        let mut decisions = self
+            .1
+            .decisions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        decisions.note(seen, &decision);
         decision
     }
 
@@ -365,7 +369,7 @@ async fn drive(workload: &Workload, subject: Subject, oracle: u32, seed: u64) ->
         }),
         changed: Notify::new(),
         down: AtomicBool::new(false),
-        resizes: AtomicU64::new(0),
+        decisions: Mutex::default(),
     });
     let pool = build(workload, subject, oracle, &world);
     let scene = async {
@@ -382,13 +386,16 @@ async fn drive(workload: &Workload, subject: Subject, oracle: u32, seed: u64) ->
         () = world.serve() => {}
         () = world.sleep_until(end) => {}
     }
-    let resizes = world.resizes.load(Ordering::Relaxed);
+    let decisions = *world
+        .decisions
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner);
     let mut state = world.state();
     state.database.slow_down(1.0, end);
     let open = state.open;
     state.recorder.sized(end, open);
     let recorder = std::mem::replace(&mut state.recorder, Recorder::new(0, TICK));
-    recorder.into_run(workload, resizes, &state.database)
+    recorder.into_run(workload, decisions, &state.database)
 }
 
 /// The same callers as in the first tier, at the same moments, with the same work.

@@ -23,9 +23,9 @@ mod time;
 mod workload;
 mod world;
 
-pub use crate::campaign::{Outcome, campaign, campaign_with};
+pub use crate::campaign::{Outcome, campaign, campaign_on_engine, campaign_with};
 pub use crate::database::Scalability;
-pub use crate::gate::{Gate, gates, steady};
+pub use crate::gate::{Gate, gates, sound, steady};
 pub use crate::oracle::{WAIT_TARGET, oracle};
 pub use crate::random::{Duration, Random};
 pub use crate::score::{Point, Run};

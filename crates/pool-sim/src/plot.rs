@@ -8,7 +8,7 @@ use plotters::prelude::*;
 use crate::score::Point;
 
 /// How many points a curve has at the most.
-const POINTS: usize = 1_200;
+const POINTS: usize = 600;
 
 /// Draws one picture: above, connections open and wanted; below, callers in line. `lasts` is in
 /// seconds.
@@ -17,14 +17,36 @@ const POINTS: usize = 1_200;
 ///
 /// The file cannot be written.
 pub fn plot(title: &str, lasts: f64, curve: &[Point], file: &Path) -> Result<()> {
-    draw(title, lasts, curve, file).with_context(|| format!("could not draw {}", file.display()))
+    plot_waits(title, lasts, curve, &[], file)
 }
 
-fn draw(title: &str, end: f64, curve: &[Point], file: &Path) -> Result<()> {
-    let root = SVGBackend::new(file, (1_000, 560)).into_drawing_area();
+/// The same with waits below: when, and what 99 % of the callers did not exceed then, both in
+/// seconds.
+///
+/// # Errors
+///
+/// The file cannot be written.
+pub fn plot_waits(
+    title: &str,
+    lasts: f64,
+    curve: &[Point],
+    waits: &[(f64, f64)],
+    file: &Path,
+) -> Result<()> {
+    draw(title, lasts, curve, waits, file)
+        .with_context(|| format!("could not draw {}", file.display()))
+}
+
+/// The SVG backend of the area.
+type Area<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
+
+fn draw(title: &str, end: f64, curve: &[Point], waits: &[(f64, f64)], file: &Path) -> Result<()> {
+    let height = if waits.is_empty() { 560 } else { 760 };
+    let root = SVGBackend::new(file, (1_000, height)).into_drawing_area();
     let drawn = |error: DrawingAreaErrorKind<_>| anyhow::anyhow!("{error}");
     root.fill(&WHITE).map_err(drawn)?;
     let (above, below) = root.split_vertically(360);
+    let (line, last) = below.split_vertically(200);
     let every = curve.len().div_ceil(POINTS).max(1);
     // The greatest of each part, so that no peak is lost.
     let parts: Vec<_> = curve
@@ -51,7 +73,7 @@ fn draw(title: &str, end: f64, curve: &[Point], file: &Path) -> Result<()> {
         .caption(title, ("sans-serif", 20))
         .margin(12)
         .x_label_area_size(24)
-        .y_label_area_size(48)
+        .y_label_area_size(64)
         .build_cartesian_2d(0.0..end, 0.0..most_open * 1.3)
         .map_err(drawn)?;
     chart
@@ -90,28 +112,46 @@ fn draw(title: &str, end: f64, curve: &[Point], file: &Path) -> Result<()> {
         .position(SeriesLabelPosition::UpperRight)
         .draw()
         .map_err(drawn)?;
-    let most_waiting = parts.iter().map(|part| part.3).fold(1.0, f64::max);
-    let mut chart = ChartBuilder::on(&below)
+    let in_line: Vec<_> = parts.iter().map(|part| (part.0, part.3)).collect();
+    panel(&line, end, "in line", RGBColor(0xb0, 0x30, 0x30), &in_line).map_err(drawn)?;
+    if !waits.is_empty() {
+        let every = waits.len().div_ceil(POINTS).max(1);
+        let worst: Vec<_> = waits
+            .chunks(every)
+            .map(|part| {
+                let wait = part.iter().map(|(_, wait)| wait * 1e3);
+                (part[0].0, wait.fold(0.0, f64::max))
+            })
+            .collect();
+        let colour = RGBColor(0x5b, 0x3a, 0x8c);
+        panel(&last, end, "p99 wait in ms", colour, &worst).map_err(drawn)?;
+    }
+    root.present().map_err(drawn)
+}
+
+/// One curve over the time of the run.
+fn panel<'a>(
+    area: &Area<'a>,
+    end: f64,
+    what: &str,
+    colour: RGBColor,
+    points: &[(f64, f64)],
+) -> Result<(), DrawingAreaErrorKind<<SVGBackend<'a> as DrawingBackend>::ErrorType>> {
+    let most = points.iter().map(|point| point.1).fold(1.0, f64::max);
+    let mut chart = ChartBuilder::on(area)
         .margin(12)
         .x_label_area_size(36)
-        .y_label_area_size(48)
-        .build_cartesian_2d(0.0..end, 0.0..most_waiting * 1.1)
-        .map_err(drawn)?;
+        .y_label_area_size(64)
+        .build_cartesian_2d(0.0..end, 0.0..most * 1.1)?;
     chart
         .configure_mesh()
         .light_line_style(WHITE)
+        .y_labels(5)
         .x_desc("seconds")
-        .y_desc("in line")
-        .draw()
-        .map_err(drawn)?;
-    let line = RGBColor(0xb0, 0x30, 0x30);
-    chart
-        .draw_series(LineSeries::new(
-            parts.iter().map(|part| (part.0, part.3)),
-            line,
-        ))
-        .map_err(drawn)?;
-    root.present().map_err(drawn)
+        .y_desc(what)
+        .draw()?;
+    chart.draw_series(LineSeries::new(points.iter().copied(), colour))?;
+    Ok(())
 }
 
 #[allow(clippy::cast_precision_loss, reason = "a count of callers")]

@@ -4,9 +4,10 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use pool_core::sizing::reactive::{Guess, Queue, Worth};
-use pool_core::sizing::{Decision, Direction, Observation};
+use pool_core::sizing::{Decision, Observation};
 
 use crate::random::Random;
+use crate::score::Decisions;
 use crate::subject::{Growth, Plan, Retention};
 use crate::time::{NEVER, Nanos, SECOND, secs};
 
@@ -66,8 +67,7 @@ pub(crate) struct Pool {
     counted: Counts,
     counted_at: Nanos,
     integrated: Nanos,
-    /// Changes of direction are not counted here, but resizes are.
-    pub(crate) resizes: u64,
+    pub(crate) decisions: Decisions,
     pub(crate) retired: bool,
     /// Connections opened before this many disasters are dead.
     pub(crate) generation: u32,
@@ -107,7 +107,7 @@ impl Pool {
             counted: Counts::default(),
             counted_at: now,
             integrated: now,
-            resizes: 0,
+            decisions: Decisions::default(),
             retired: false,
             generation: 0,
         }
@@ -329,8 +329,8 @@ impl Pool {
     }
 
     /// Puts a decision in force. Returns how many idle connections are closed at once.
-    pub(crate) fn apply(&mut self, decision: &Decision) -> u32 {
-        self.resizes += u64::from(decision.direction != Direction::Stay);
+    pub(crate) fn apply(&mut self, seen: &Observation, decision: &Decision) -> u32 {
+        self.decisions.note(seen, decision);
         self.target = decision.target;
         self.allowed = decision.ceiling.map_or(u32::MAX, |ceiling| ceiling.max(1));
         let above = match self.plan.retention {
@@ -369,7 +369,7 @@ impl Pool {
         let slow = self.plan.per_slow_wait;
         if slow.is_some_and(|slow| waited > as_nanos(slow)) && self.target < self.plan.max {
             self.target += 1;
-            self.resizes += 1;
+            self.decisions.resizes += 1;
         }
     }
 }

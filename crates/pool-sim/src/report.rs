@@ -73,6 +73,26 @@ pub fn rows(outcomes: &[Outcome]) -> Vec<Row> {
         .collect()
 }
 
+/// What the database of most workloads can do.
+#[must_use]
+pub fn best() -> String {
+    let (throughput, knee) = Workload::steady(0.0, 1.0).best();
+    format!(
+        "the database of most workloads does {throughput:.0} queries a second at its best, {knee} at once"
+    )
+}
+
+/// What a document does not say, or says otherwise: the names of the parts of `printed`, each from
+/// one headline to the next, that are not in it word for word.
+#[must_use]
+pub fn missing<'p>(document: &str, printed: &'p str) -> Vec<&'p str> {
+    let parts = printed.split("### ").skip(1);
+    parts
+        .filter(|part| !document.contains(part.trim_end()))
+        .filter_map(|part| part.lines().next())
+        .collect()
+}
+
 /// One table for each workload.
 #[must_use]
 pub fn tables(workloads: &[Workload], outcomes: &[Outcome]) -> String {
@@ -121,11 +141,30 @@ struct File {
     results: Vec<Row>,
 }
 
+/// As every measuring command names the machine. The figures follow from the seed alone.
 #[derive(Serialize)]
 struct Host {
+    cpu: String,
+    cores: usize,
     os: &'static str,
-    arch: &'static str,
-    cpus: usize,
+    kernel: String,
+}
+
+fn host() -> Host {
+    let read = |path| std::fs::read_to_string(path).unwrap_or_default();
+    let cpu = read("/proc/cpuinfo")
+        .lines()
+        .find_map(|line| line.strip_prefix("model name")?.split_once(':'))
+        .map_or_else(
+            || std::env::consts::ARCH.to_owned(),
+            |(_, name)| name.trim().to_owned(),
+        );
+    Host {
+        cpu,
+        cores: std::thread::available_parallelism().map_or(1, usize::from),
+        os: std::env::consts::OS,
+        kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
+    }
 }
 
 /// The JSON of all measuring commands.
@@ -135,11 +174,7 @@ struct Host {
 /// A value is not a number.
 pub fn json(outcomes: &[Outcome]) -> serde_json::Result<Vec<u8>> {
     serde_json::to_vec_pretty(&File {
-        host: Host {
-            os: std::env::consts::OS,
-            arch: std::env::consts::ARCH,
-            cpus: std::thread::available_parallelism().map_or(1, usize::from),
-        },
+        host: host(),
         results: rows(outcomes),
     })
 }

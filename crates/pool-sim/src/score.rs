@@ -1,6 +1,7 @@
 //! What a run is judged by.
 
 use hdrhistogram::Histogram;
+use pool_core::sizing::{Decision, Direction, Observation};
 
 use crate::database::Database;
 use crate::time::{Nanos, SECOND, from_secs, secs};
@@ -43,6 +44,9 @@ pub struct Run {
     pub resizes: u64,
     /// Reversals of size within a minute.
     pub flaps: u32,
+    /// Decisions that took a step the other way than the step before them, however much later and
+    /// however small. A target that follows what demand has opened takes no step.
+    pub reversals: u32,
     /// Time with more queries under way than the database's best, in seconds.
     pub overload: f64,
     /// From the rise of the load, or the beginning of trouble, until 99 % waited less than 25 ms
@@ -56,6 +60,9 @@ pub struct Run {
     pub to_recover: Option<f64>,
     /// What the run looked like, twenty times a second.
     pub curve: Vec<Point>,
+    /// For each second in which a wait ended, its beginning and the wait that 99 % of those did not
+    /// exceed, both in seconds.
+    pub waits: Vec<(f64, f64)>,
     /// Callers in line and holding on average, by time, and by Little's law from each one's own
     /// times.
     pub little: [(f64, f64); 2],
@@ -63,6 +70,80 @@ pub struct Run {
     pub mean_wait: f64,
     /// A digest of everything that happened.
     pub digest: u64,
+}
+
+impl Run {
+    /// Whether the run adds up: everybody who asked is accounted for, and `L = λ·W` holds in the
+    /// line and among the holders, counted by time and caller by caller. The two may differ by
+    /// 0.2 %, and by what those may have left to go who are in line (a caller's patience) or hold a
+    /// connection (5 s) at the end: their own times are not known yet.
+    ///
+    /// # Errors
+    ///
+    /// What does not add up.
+    #[allow(clippy::cast_precision_loss, reason = "far below 2^53")]
+    pub fn adds_up(&self, workload: &Workload) -> Result<(), String> {
+        let Self {
+            arrivals,
+            served,
+            timeouts,
+            left,
+            ..
+        } = *self;
+        if arrivals != served + timeouts + left {
+            return Err(format!(
+                "{arrivals} asked, but {served} were served, {timeouts} gave up and {left} wait"
+            ));
+        }
+        let most = self.connects + u64::from(workload.accepts);
+        if u64::from(self.peak) > most {
+            return Err(format!("{} were open, of {most} at the most", self.peak));
+        }
+        let under_way = self.curve.last().map_or(0, |point| point.holding) as f64;
+        let slacks = [left as f64 * workload.patience, under_way * 5.0];
+        for ((what, (by_time, by_caller)), slack) in
+            ["in line", "holding"].iter().zip(self.little).zip(slacks)
+        {
+            let most = 0.002_f64.mul_add(by_time, slack / workload.lasts);
+            if (by_time - by_caller).abs() > most {
+                return Err(format!(
+                    "{what} are {by_time} by time and {by_caller} by caller, more than {most} apart"
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What a pool's policy has decided in a run.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Decisions {
+    pub(crate) resizes: u64,
+    pub(crate) reversals: u32,
+    last: Option<Direction>,
+}
+
+impl Decisions {
+    pub(crate) fn note(&mut self, seen: &Observation, decision: &Decision) {
+        let between = Direction::between;
+        self.resizes += u64::from(between(seen.target, decision.target) != Direction::Stay);
+        // Where a step begins: at what exists, or at the target that is being opened.
+        let size = seen.size.max(seen.target).max(seen.min).min(seen.max);
+        let step = between(size, decision.target);
+        if step != Direction::Stay {
+            let last = self.last.replace(step);
+            self.reversals += u32::from(last.is_some_and(|last| last != step));
+        }
+    }
+
+    /// Of several pools together.
+    pub(crate) fn sum(all: impl Iterator<Item = Self>) -> Self {
+        all.fold(Self::default(), |sum, one| Self {
+            resizes: sum.resizes + one.resizes,
+            reversals: sum.reversals + one.reversals,
+            last: None,
+        })
+    }
 }
 
 /// A moment of a run.
@@ -125,6 +206,9 @@ pub(crate) struct Recorder {
     pub(crate) failures: u64,
     slots: Vec<Slot>,
     curve: Vec<Point>,
+    /// The waits that ended in this second.
+    second: (Nanos, Vec<Nanos>),
+    by_second: Vec<(f64, f64)>,
     digest: u64,
 }
 
@@ -148,6 +232,8 @@ impl Recorder {
             failures: 0,
             slots: vec![Slot::default(); slots],
             curve: Vec::with_capacity(points),
+            second: (0, Vec::new()),
+            by_second: Vec::new(),
             digest: 0xcbf2_9ce4_8422_2325,
         }
     }
@@ -192,11 +278,29 @@ impl Recorder {
         self.waited += u128::from(waited);
         self.waits.saturating_record(waited);
         self.digest(waited);
+        let second = now / SECOND;
+        if second != self.second.0 {
+            self.end_second();
+            self.second.0 = second;
+        }
+        self.second.1.push(waited);
         let slot = usize::try_from(now / SLOT).unwrap_or(usize::MAX);
         if let Some(slot) = self.slots.get_mut(slot) {
             slot.callers += 1;
             slot.late += u32::from(waited > NOTICED);
         }
+    }
+
+    fn end_second(&mut self) {
+        let (second, waits) = &mut self.second;
+        if waits.is_empty() {
+            return;
+        }
+        // The wait that at most a hundredth of them exceed.
+        let at = waits.len() - 1 - waits.len() / 100;
+        let (_, wait, _) = waits.select_nth_unstable(at);
+        self.by_second.push((secs(*second * SECOND), secs(*wait)));
+        waits.clear();
     }
 
     pub(crate) fn tick(&mut self, now: Nanos, open: u32) {
@@ -209,7 +313,7 @@ impl Recorder {
     }
 
     /// From `from` until 99 % of the callers of each second were served in time, five seconds on
-    /// end.
+    /// end: what is good only for the last moments of a run has not been shown.
     #[allow(clippy::cast_precision_loss, reason = "tenths of a second")]
     fn served_in_time(&self, from: f64) -> Option<f64> {
         let from = usize::try_from(from_secs(from) / SLOT).unwrap_or(0);
@@ -227,7 +331,7 @@ impl Recorder {
                 continue;
             }
             let since = *good_since.get_or_insert(end);
-            if end - since >= 50 || end == last {
+            if end - since >= 50 {
                 return Some((since - from) as f64 / 10.0);
             }
         }
@@ -278,7 +382,13 @@ impl Recorder {
     }
 
     #[allow(clippy::cast_precision_loss, reason = "for people")]
-    pub(crate) fn into_run(self, workload: &Workload, resizes: u64, database: &Database) -> Run {
+    pub(crate) fn into_run(
+        mut self,
+        workload: &Workload,
+        decisions: Decisions,
+        database: &Database,
+    ) -> Run {
+        self.end_second();
         let (began, ended) = workload.trouble;
         let quantile = |q| self.waits.value_at_quantile(q) as f64 / 1e9;
         let by_time = |gauge: &Gauge| gauge.seconds() / workload.lasts;
@@ -293,8 +403,9 @@ impl Recorder {
             connects: self.connects,
             failures: self.failures,
             peak: self.peak,
-            resizes,
+            resizes: decisions.resizes,
             flaps: self.flaps(),
+            reversals: decisions.reversals,
             overload: secs(database.overload),
             to_scale: self.served_in_time(began),
             to_release: self.released(workload),
@@ -311,6 +422,7 @@ impl Recorder {
             ],
             mean_wait: self.waited as f64 / 1e9 / settled as f64,
             curve: self.curve,
+            waits: self.by_second,
             digest: self.digest,
         }
     }

@@ -10,7 +10,7 @@ use pool_core::sizing;
 use crate::database::Database;
 use crate::pool::{Place, Pool};
 use crate::random::Random;
-use crate::score::{Recorder, Run};
+use crate::score::{Decisions, Recorder, Run};
 use crate::subject::{Growth, Plan, Subject};
 use crate::time::{NEVER, Nanos, SECOND, from_secs, secs};
 use crate::workload::Workload;
@@ -561,7 +561,7 @@ impl World<'_> {
         };
         let decision = sizing::decide(policy.as_mut(), &seen);
         let every = from_secs(every.as_secs_f64());
-        let closed = target.apply(&decision);
+        let closed = target.apply(&seen, &decision);
         self.connections -= closed;
         self.recorder.sized(self.now, self.connections);
         self.at(self.now + every, Event::Evaluate(pool));
@@ -592,8 +592,8 @@ impl World<'_> {
         self.recorder.sized(now, self.connections);
         self.recorder.waits(now, 0);
         self.recorder.holds(now, 0);
-        let resizes = self.pools.iter().map(|pool| pool.resizes).sum();
+        let decisions = Decisions::sum(self.pools.iter().map(|pool| pool.decisions));
         self.recorder
-            .into_run(self.workload, resizes, &self.database)
+            .into_run(self.workload, decisions, &self.database)
     }
 }

@@ -262,7 +262,7 @@ fn clients(pool: &Pool, clients: usize, hold: fn(u32) -> u64) -> tokio::task::Jo
     tasks
 }
 
-/// The four sentences of `explain`, each with its numbers.
+/// What `explain` says of a pool that grew and of one that shrank, now and an interval ago.
 #[tokio::test(start_paused = true)]
 async fn explain_says_why_the_pool_grew_and_shrank() {
     let (pool, script) = pool(0, 1);
@@ -277,12 +277,28 @@ async fn explain_says_why_the_pool_grew_and_shrank() {
         "pool default has 4 connections (2 active, 2 idle) and keeps 4 of 2 to 20 warm; 0 callers \
          wait. Latest, just now: utilisation 100 % (2.0 of 2 in use) is at or above 70 %: 2 → 4."
     );
+    tokio::time::sleep(ms(1_000)).await;
+    assert_eq!(
+        pool.explain().to_string(),
+        "pool default has 4 connections (2 active, 2 idle) and keeps 4 of 2 to 20 warm; 0 callers \
+         wait. The target last rose just now: utilisation 100 % (2.0 of 2 in use) is at or above \
+         70 %: 2 → 4. Latest, just now: utilisation 50 % (2.0 of 4 in use) is between 30 % and \
+         70 %: 4 stays."
+    );
     drop(held);
     tokio::time::sleep(ms(1_000)).await;
     assert_eq!(
         pool.explain().to_string(),
         "pool default has 2 connections (0 active, 2 idle) and keeps 2 of 2 to 20 warm; 0 callers \
          wait. Latest, just now: utilisation 0 % (0.0 of 4 in use) is at or below 30 %: 4 → 2."
+    );
+    tokio::time::sleep(ms(1_000)).await;
+    assert_eq!(
+        pool.explain().to_string(),
+        "pool default has 2 connections (0 active, 2 idle) and keeps 2 of 2 to 20 warm; 0 callers \
+         wait. The target last fell just now: utilisation 0 % (0.0 of 4 in use) is at or below \
+         30 %: 4 → 2. Latest, just now: utilisation 0 % (0.0 of 2 in use) is at or below 30 %, but \
+         2 is the minimum."
     );
     end(pool, &script).await;
 }
@@ -298,14 +314,12 @@ async fn explain_says_that_the_pool_is_at_its_ceiling() {
     let held = take(&pool, 3).await;
     let callers = line_up(&pool, 2).await;
     tokio::time::sleep(ms(2_010)).await;
-    let said = pool.explain().to_string();
-    assert!(
-        said.ends_with(
-            "2 callers wait. The target last rose just now: utilisation 100 % (3.0 of 3 in use) is \
+    assert_eq!(
+        pool.explain().to_string(),
+        "pool default has 3 connections (3 active, 0 idle) and keeps 3 of 2 to 3 warm; 2 callers \
+         wait. The target last rose just now: utilisation 100 % (3.0 of 3 in use) is \
              at or above 70 %, but 3 is the maximum (target 2 → 3). Latest, just now: utilisation \
              100 % (3.0 of 3 in use) is at or above 70 %, but 3 is the maximum."
-        ),
-        "{said}"
     );
     drop(held);
     for caller in callers {
@@ -366,8 +380,15 @@ async fn growth_never_fights_a_server_that_is_full() {
     let explained = pool.explain();
     assert_eq!(explained.brake(), Some(Brake::ServerFull), "{explained}");
     assert_eq!((explained.target, explained.ceiling), (4, 4), "{explained}");
-    let said = explained.to_string();
-    assert!(said.contains("no room for more than 4"), "{said}");
+    assert_eq!(
+        explained.to_string(),
+        "pool default has 4 connections (4 active, 0 idle) and keeps 4 of 2 to 20 warm; 1 callers \
+         wait. Demand may open 4 at the most. The target last rose just now: \
+         utilisation 100 % (4.0 of 4 in use) is at or above 70 %: 4 → 6 (target 2 → 6); but the \
+         server has no room for more than 4: 4 instead of 6. Latest, just now: utilisation 100 % \
+         (4.0 of 4 in use) is at or above 70 %: 4 → 6; but the server has no room for more than 4: \
+         4 instead of 6 [the server has no room]."
+    );
     let attempts = script.connect().calls();
     assert!(attempts < 10, "{attempts} attempts in three seconds");
 

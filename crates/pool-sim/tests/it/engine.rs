@@ -92,3 +92,48 @@ fn a_failover_ends_in_both() {
     let after = |run: &Run| run.to_recover.unwrap();
     close("recovery", [after(&simulated), after(&real)], 0.5, 2.0);
 }
+
+/// Every workload of one instance, cut to a minute: waits, cost, size, timeouts and recovery are those
+/// of the simulator. Where callers come again after a timeout (`retry_storm`), which is chaotic,
+/// their number may differ a little as well.
+#[test]
+fn the_engine_agrees_in_every_workload_with_thresholds() {
+    agrees_in_every_workload(Subject::ThresholdReactive);
+}
+
+#[test]
+fn the_engine_agrees_in_every_workload_with_the_adaptive_policy() {
+    agrees_in_every_workload(Subject::AdaptiveReactive);
+}
+
+fn agrees_in_every_workload(subject: Subject) {
+    let workloads = Workload::all().into_iter();
+    let workloads: Vec<_> = workloads.filter(|one| one.instances == 1).collect();
+    assert_eq!(
+        workloads.len(),
+        13,
+        "fleet20 has twenty pools at one server"
+    );
+    for workload in workloads {
+        let workload = workload.within(60.0);
+        let runs = both(&workload, subject);
+        let of = |value: fn(&Run) -> f64| runs.each_ref().map(value);
+        let what = |what| format!("{} {}: {what}", workload.name, subject.name());
+        let repeated = if workload.retries > 0 { 0.03 } else { 0.0 };
+        #[allow(clippy::cast_precision_loss, reason = "far below 2^53")]
+        {
+            let arrivals = of(|run| run.arrivals as f64);
+            close(&what("callers"), arrivals, repeated, 0.0);
+            let timeouts = of(|run| run.timeouts as f64);
+            close(&what("timeouts"), timeouts, 0.06, 0.0);
+        }
+        close(&what("p99 wait"), of(|run| run.wait[1]), 0.15, 0.004);
+        let cost = of(|run| run.connection_seconds);
+        close(&what("connection-seconds"), cost, 0.12, 0.0);
+        close(&what("peak"), of(|run| f64::from(run.peak)), 0.1, 2.0);
+        let recovered = runs.each_ref().map(|run| run.to_recover.is_some());
+        assert_eq!(recovered[0], recovered[1], "{}", what("recovery"));
+        let after = of(|run| run.to_recover.unwrap_or(0.0));
+        close(&what("recovery"), after, 0.2, 0.5);
+    }
+}

@@ -111,6 +111,11 @@ async fn with_the_token_each_operation_reaches_the_pool() {
     );
     assert!(stage.pool.dynamic_pool_config().unwrap().enabled);
     assert_eq!(stage.pool.sizing_mode(), SizingMode::Advise);
+    // An operator's word counts also where the policy only advises.
+    let answer = stage.post("resize", r#"{"min": 1, "max": 8}"#).await;
+    assert_eq!((answer.status, &answer.json()["max"]), (200, &8.into()));
+    let limits = stage.pool.limits();
+    assert_eq!((limits.min(), limits.max()), (1, 8));
     let applied = stage.post("policy", r#"{"mode": "apply"}"#).await.json();
     assert_eq!(applied["mode"], "apply");
     stage.post("resize", r#"{"min": 3, "max": 5}"#).await;
