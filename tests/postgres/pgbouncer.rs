@@ -156,6 +156,51 @@ async fn each_of_several_poolers_has_to_prove_that_it_keeps_statements() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_caller_waits_for_a_server_that_is_away_behind_a_pooler() {
+    for program in programs("any PgBouncer", |_| true) {
+        let Some(server) = own_server::start().await.map(Arc::new) else {
+            return;
+        };
+        let settings = &[
+            ("pool_mode", "session"),
+            ("server_login_retry", "1"),
+            ("query_wait_timeout", "1"),
+        ];
+        let bouncer = in_front_of(&server, &program, settings).await;
+        let pool = through(&bouncer, PgFlavor::PgBouncerSession)
+            .limits(0, 2)
+            .build()
+            .unwrap();
+        sqlx::query("select 1").execute(&pool).await.unwrap();
+        let mut server = Arc::into_inner(server).expect("nobody else has it");
+        let mut server = blocking(move || {
+            server.kill().expect("it can be killed");
+            server
+        })
+        .await;
+        pool.soft_evict();
+        let caller = tokio::spawn({
+            let pool = pool.clone();
+            async move { sqlx::query("select 1").execute(&pool).await }
+        });
+        server::until("the pooler has turned it down", || {
+            let codes = pool.pool_metrics().connect_failure_codes;
+            codes.contains_key("08P01")
+        })
+        .await;
+        assert!(!caller.is_finished(), "it waits");
+        let server = blocking(move || {
+            server.restart().expect("it comes back");
+            server
+        })
+        .await;
+        caller.await.unwrap().expect("it was kept for the server");
+        assert!(pool.close(SOON).await.clean);
+        blocking(move || drop((bouncer, server))).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn in_session_mode_any_version_serves_with_settings_and_cancels() {
     let Some(server) = own_server::start().await.map(Arc::new) else {
         return;

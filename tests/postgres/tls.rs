@@ -1,4 +1,5 @@
-//! `sslmode=verify-full` with a private authority: the right certificate, and each wrong one.
+//! `sslmode=verify-full` with a private authority: the right certificate, and each wrong one; and what
+//! the other modes take.
 
 use std::time::Duration;
 
@@ -69,12 +70,13 @@ async fn install(server: &Server, (certificate, key): (String, String)) {
     }
 }
 
-/// What the pool says when it connects to `localhost` and trusts `authority` alone.
-async fn connect(server: &Server, authority: &Authority) -> Result<bool, String> {
+/// What the pool says when it connects to `localhost` and trusts `authority` alone: whether the
+/// connection is encrypted.
+async fn connect(server: &Server, mode: PgSslMode, authority: &Authority) -> Result<bool, String> {
     let options: PgConnectOptions = server.url().parse().unwrap();
     let options = options
         .host("localhost")
-        .ssl_mode(PgSslMode::VerifyFull)
+        .ssl_mode(mode)
         .ssl_root_cert_from_pem(authority.pem.clone().into_bytes());
     let pool = PostgresPool::from_options(options)
         .limits(0, 1)
@@ -97,16 +99,22 @@ async fn connect(server: &Server, authority: &Authority) -> Result<bool, String>
 }
 
 /// Waits until the server uses what was installed: a reload takes a moment.
-async fn becomes(server: &Server, authority: &Authority, wanted: Result<bool, &str>) {
+async fn becomes(
+    server: &Server,
+    mode: PgSslMode,
+    authority: &Authority,
+    wanted: Result<bool, &str>,
+) {
     for _ in 0..50 {
-        let seen = connect(server, authority).await;
+        let seen = connect(server, mode, authority).await;
         match (&seen, wanted) {
             (Ok(encrypted), Ok(wanted)) if *encrypted == wanted => return,
             (Err(error), Err(wanted)) if error.contains(wanted) => return,
             _ => tokio::time::sleep(Duration::from_millis(100)).await,
         }
     }
-    panic!("{:?}, not {wanted:?}", connect(server, authority).await);
+    let seen = connect(server, mode, authority).await;
+    panic!("{mode:?}: {seen:?}, not {wanted:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -114,13 +122,51 @@ async fn verify_full_takes_the_right_certificate_and_names_what_is_wrong_with_ot
     let Some(server) = own_server::start().await else {
         return;
     };
+    use PgSslMode::VerifyFull;
     let (ours, theirs) = (Authority::new("ours"), Authority::new("theirs"));
-    becomes(&server, &ours, Err("does not support TLS")).await;
+    becomes(&server, VerifyFull, &ours, Err("does not support TLS")).await;
     install(&server, ours.issue("localhost", false)).await;
-    becomes(&server, &ours, Ok(true)).await;
-    becomes(&server, &theirs, Err("UnknownIssuer")).await;
+    becomes(&server, VerifyFull, &ours, Ok(true)).await;
+    becomes(&server, VerifyFull, &theirs, Err("UnknownIssuer")).await;
     install(&server, ours.issue("db.example", false)).await;
-    becomes(&server, &ours, Err("not valid for name")).await;
+    becomes(&server, VerifyFull, &ours, Err("not valid for name")).await;
     install(&server, ours.issue("localhost", true)).await;
-    becomes(&server, &ours, Err("expired")).await;
+    becomes(&server, VerifyFull, &ours, Err("expired")).await;
+}
+
+/// Before and after the server has a certificate.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_mode_takes_what_it_says_it_takes() {
+    use PgSslMode::{Disable, Prefer, Require, VerifyCa, VerifyFull};
+    let Some(server) = own_server::start().await else {
+        return;
+    };
+    let (ours, theirs) = (Authority::new("ours"), Authority::new("theirs"));
+    let no_tls = Err("does not support TLS");
+    for (mode, wanted) in [
+        (Disable, Ok(false)),
+        (Prefer, Ok(false)),
+        (Require, no_tls),
+        (VerifyCa, no_tls),
+        (VerifyFull, no_tls),
+    ] {
+        becomes(&server, mode, &ours, wanted).await;
+    }
+    install(&server, ours.issue("localhost", false)).await;
+    becomes(&server, VerifyFull, &ours, Ok(true)).await;
+    let unknown = Err("UnknownIssuer");
+    for (mode, trusted, untrusted) in [
+        (Disable, Ok(false), Ok(false)),
+        (Prefer, Ok(true), Ok(true)),
+        (Require, Ok(true), Ok(true)),
+        (VerifyCa, Ok(true), unknown),
+        (VerifyFull, Ok(true), unknown),
+    ] {
+        becomes(&server, mode, &ours, trusted).await;
+        becomes(&server, mode, &theirs, untrusted).await;
+    }
+    install(&server, ours.issue("db.example", false)).await;
+    becomes(&server, VerifyFull, &ours, Err("not valid for name")).await;
+    becomes(&server, VerifyCa, &ours, Ok(true)).await;
+    becomes(&server, VerifyCa, &theirs, unknown).await;
 }

@@ -1,7 +1,8 @@
 //! Opening a connection beside the runtime's queue, instead of through it.
 
-use sqlx::postgres::PgConnectOptions;
+use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use sqlx::{ConnectOptions as _, PgConnection};
+use sqlx_core::net::tls;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
@@ -17,6 +18,9 @@ use tokio::sync::oneshot;
 ///
 /// Cancel safe: the thread gives the attempt up, and closes what it has opened.
 pub(crate) async fn login(options: &PgConnectOptions) -> Result<PgConnection, sqlx::Error> {
+    if let Some(missing) = missing_tls(options.get_ssl_mode(), tls::available()) {
+        return Err(sqlx::Error::Configuration(missing.into()));
+    }
     let options = options.clone();
     let runtime = Handle::current();
     let (wanted, abandoned) = oneshot::channel::<()>();
@@ -44,4 +48,46 @@ pub(crate) async fn login(options: &PgConnectOptions) -> Result<PgConnection, sq
 
 fn ended() -> sqlx::Error {
     sqlx::Error::Io(std::io::Error::other("the runtime has ended"))
+}
+
+/// What is missing for a mode, which sqlx does not call by its name.
+fn missing_tls(mode: PgSslMode, available: bool) -> Option<String> {
+    let mode = match mode {
+        PgSslMode::Disable | PgSslMode::Allow | PgSslMode::Prefer => return None,
+        PgSslMode::Require => "require",
+        PgSslMode::VerifyCa => "verify-ca",
+        PgSslMode::VerifyFull => "verify-full",
+    };
+    (!available).then(|| {
+        format!(
+            "`sslmode={mode}`, the default for a server elsewhere being `verify-full`, needs TLS, \
+             which this build is without: enable the feature `tls-rustls-ring` of pool-postgres, or \
+             say `sslmode=disable`"
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mode_that_needs_tls_is_named_where_there_is_none() {
+        use PgSslMode::{Allow, Disable, Prefer, Require, VerifyCa, VerifyFull};
+        for mode in [Disable, Allow, Prefer] {
+            assert_eq!(missing_tls(mode, false), None);
+        }
+        for (mode, name) in [
+            (Require, "require"),
+            (VerifyCa, "verify-ca"),
+            (VerifyFull, "verify-full"),
+        ] {
+            assert_eq!(missing_tls(mode, true), None);
+            let missing = missing_tls(mode, false).expect("it cannot do without");
+            assert!(
+                missing.starts_with(&format!("`sslmode={name}`")),
+                "{missing}"
+            );
+        }
+    }
 }

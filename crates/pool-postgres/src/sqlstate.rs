@@ -135,7 +135,118 @@ pub(crate) fn is_worth_another_run(error: &Error) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::borrow::Cow;
+    use std::error::Error as StdError;
+    use std::io;
+
+    use sqlx::error::{DatabaseError, ErrorKind};
+
+    use super::{Error, *};
+
+    /// What a server says, as sqlx hands it on.
+    #[derive(Debug, thiserror::Error)]
+    #[error("{message} ({code})")]
+    struct Said {
+        code: &'static str,
+        message: &'static str,
+    }
+
+    impl DatabaseError for Said {
+        fn message(&self) -> &str {
+            self.message
+        }
+
+        fn code(&self) -> Option<Cow<'_, str>> {
+            Some(self.code.into())
+        }
+
+        fn as_error(&self) -> &(dyn StdError + Send + Sync + 'static) {
+            self
+        }
+
+        fn as_error_mut(&mut self) -> &mut (dyn StdError + Send + Sync + 'static) {
+            self
+        }
+
+        fn into_error(self: Box<Self>) -> Box<dyn StdError + Send + Sync + 'static> {
+            self
+        }
+
+        fn kind(&self) -> ErrorKind {
+            ErrorKind::Other
+        }
+    }
+
+    fn said(code: &'static str) -> Error {
+        let message = "as the server says it";
+        Error::Database(Box::new(Said { code, message }))
+    }
+
+    #[test]
+    fn each_code_says_what_becomes_of_the_connection_and_of_the_next_connect() {
+        use ConnectFault::{Permanent, Saturated, Transient};
+        use Verdict::{Evict, Fine, ReadOnly};
+        for (code, verdict, fault) in [
+            ("08000", Evict, Transient),
+            ("08001", Evict, Transient),
+            ("08003", Evict, Transient),
+            ("08004", Evict, Transient),
+            ("08006", Evict, Transient),
+            ("08007", Evict, Transient),
+            ("08P01", Evict, Transient),
+            ("57P01", Evict, Transient),
+            ("57P02", Evict, Transient),
+            ("57P03", Evict, Transient),
+            ("57P04", Evict, Transient),
+            ("57P05", Evict, Transient),
+            ("57014", Fine, Transient),
+            ("25006", ReadOnly, Transient),
+            ("25P02", Fine, Transient),
+            ("53300", Fine, Saturated),
+            ("53200", Fine, Transient),
+            ("28000", Fine, Permanent),
+            ("28P01", Fine, Permanent),
+            ("3D000", Fine, Permanent),
+            ("22023", Fine, Permanent),
+            ("42501", Fine, Permanent),
+            ("42601", Fine, Permanent),
+            ("23505", Fine, Transient),
+            ("40001", Fine, Transient),
+            ("40P01", Fine, Transient),
+        ] {
+            let error = said(code);
+            assert_eq!(
+                (judge(&error), classify(&error)),
+                (verdict, fault),
+                "{code}"
+            );
+            let again = matches!(code, "40001" | "40P01");
+            assert_eq!(is_worth_another_run(&error), again, "{code}");
+            assert_eq!(is_failed_transaction(&error), code == "25P02", "{code}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_answer_of_a_server_is_judged_by_its_kind() {
+        use ConnectFault::{Permanent, Transient};
+        use Verdict::{Evict, Fine};
+        let io = |kind: io::ErrorKind| Error::Io(kind.into());
+        for (error, verdict, fault) in [
+            (io(io::ErrorKind::ConnectionRefused), Evict, Transient),
+            (io(io::ErrorKind::UnexpectedEof), Evict, Transient),
+            (io(io::ErrorKind::InvalidData), Evict, Permanent),
+            (Error::Tls("no".into()), Evict, Permanent),
+            (Error::Protocol("no".to_owned()), Evict, Permanent),
+            (Error::Configuration("no".into()), Fine, Permanent),
+            (Error::RowNotFound, Fine, Transient),
+        ] {
+            assert_eq!(
+                (judge(&error), classify(&error)),
+                (verdict, fault),
+                "{error}"
+            );
+        }
+    }
 
     #[track_caller]
     fn check(message: &str, wanted: ConnectFault) {
