@@ -2,9 +2,11 @@
 
 mod bad_input;
 mod budget;
+mod compat;
 mod context;
 mod examples;
 mod factory;
 mod migrating;
 mod reload;
+mod reload_more;
 mod support;

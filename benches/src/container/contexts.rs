@@ -5,6 +5,7 @@ use benches::Report;
 use connection_factory::FactoryConfig;
 use operation_context::{OperationContext, setup_service_container};
 
+use crate::per_op;
 use crate::scopes::{runtime, time};
 
 pub(crate) fn measure(
@@ -21,7 +22,6 @@ pub(crate) fn measure(
         .context("POSTGRES_URL and MONGODB_URL say where the servers are")?;
     let runtime = runtime(threads)?;
     let container = runtime.block_on(setup_service_container(config))?;
-    let name = format!("container/context/{threads}");
     for _ in 0..rounds {
         let untouched = time(&runtime, threads, ops, {
             let container = container.clone();
@@ -44,20 +44,12 @@ pub(crate) fn measure(
                 }
             }
         });
-        report.add(
-            &name,
-            "operation-context/untouched",
-            "ns_per_op",
-            "ns",
-            untouched,
-        );
-        report.add(
-            &name,
-            "operation-context/both-pools",
-            "ns_per_op",
-            "ns",
-            both,
-        );
+        for (subject, nanos) in [
+            ("operation-context/untouched", untouched),
+            ("operation-context/both-pools", both),
+        ] {
+            report.add("container/context", subject, per_op(threads), "ns", nanos);
+        }
     }
     runtime.block_on(container.dispose())?;
     Ok(())

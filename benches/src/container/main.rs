@@ -31,6 +31,14 @@ struct Options {
 /// How many threads resolve at once.
 const THREADS: [usize; 2] = [1, 2];
 
+/// The metric of an operation that so many threads do at once: what one of them takes for it.
+const fn per_op(threads: usize) -> &'static str {
+    match threads {
+        1 => "ns_per_op",
+        _ => "ns_per_op_two_threads",
+    }
+}
+
 fn main() -> anyhow::Result<ExitCode> {
     let Options {
         quick,

@@ -5,7 +5,10 @@ use std::time::Instant;
 
 use benches::Report;
 
+use crate::per_op;
 use crate::subjects::{Borrowed, DependencyInjector, Floor, Shaku, Shared, Subject};
+
+const BENCHMARK: &str = "container/resolve";
 
 pub(crate) fn measure(report: &mut Report, threads: usize, ops: u32) {
     one::<Floor>(report, threads, ops);
@@ -24,19 +27,14 @@ fn one<S: Subject>(report: &mut Report, threads: usize, ops: u32) {
             subject.repeat::<1>(ops)
         }
     });
-    let name = format!("container/resolve/{threads}");
-    report.add(
-        &name,
-        S::NAME,
-        "ns_per_op",
-        "ns",
-        each_its_own / f64::from(ops),
-    );
+    let mut add = |metric, nanos: f64| {
+        report.add(BENCHMARK, S::NAME, metric, "ns", nanos / f64::from(ops));
+    };
+    add(per_op(threads), each_its_own);
     if threads > 1 {
         // The reference count is one cache line, whoever counts.
         let the_same = time(threads, |_| subject.repeat::<0>(ops));
-        let name = format!("container/resolve/{threads}/same");
-        report.add(&name, S::NAME, "ns_per_op", "ns", the_same / f64::from(ops));
+        add("ns_per_op_two_threads_same", the_same);
     }
 }
 

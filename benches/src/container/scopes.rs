@@ -6,6 +6,7 @@ use benches::Report;
 use futures_util::future::join_all;
 use service_container::{Container, Scope, sync};
 
+use crate::per_op;
 use crate::subjects::Service;
 
 pub(crate) fn measure(report: &mut Report, threads: usize, ops: u32) -> anyhow::Result<()> {
@@ -28,13 +29,7 @@ pub(crate) fn measure(report: &mut Report, threads: usize, ops: u32) -> anyhow::
             }
         }
     });
-    add(
-        report,
-        "container/scope/empty",
-        threads,
-        "service-container/arc",
-        empty,
-    );
+    add(report, threads, "service-container/empty", empty);
     let five = time(&runtime, threads, ops / 5, {
         let container = container.clone();
         move || {
@@ -50,13 +45,7 @@ pub(crate) fn measure(report: &mut Report, threads: usize, ops: u32) -> anyhow::
             }
         }
     });
-    add(
-        report,
-        "container/scope/five",
-        threads,
-        "service-container/arc",
-        five,
-    );
+    add(report, threads, "service-container/five", five);
 
     // A peer with scopes, which are maps over maps; it has no disposal to wait for.
     let peer = dependency_injector::Container::new();
@@ -67,13 +56,7 @@ pub(crate) fn measure(report: &mut Report, threads: usize, ops: u32) -> anyhow::
             std::future::ready(())
         }
     });
-    add(
-        report,
-        "container/scope/empty",
-        threads,
-        "dependency-injector",
-        empty,
-    );
+    add(report, threads, "dependency-injector/empty", empty);
     let five = time(&runtime, threads, ops / 5, {
         move || {
             let scope = peer.scope();
@@ -91,13 +74,7 @@ pub(crate) fn measure(report: &mut Report, threads: usize, ops: u32) -> anyhow::
             std::future::ready(())
         }
     });
-    add(
-        report,
-        "container/scope/five",
-        threads,
-        "dependency-injector",
-        five,
-    );
+    add(report, threads, "dependency-injector/five", five);
     runtime.block_on(container.dispose())?;
     Ok(())
 }
@@ -109,9 +86,8 @@ fn open(container: &Container) -> Scope {
         .expect("the container is open")
 }
 
-fn add(report: &mut Report, benchmark: &str, threads: usize, subject: &str, nanos: f64) {
-    let benchmark = format!("{benchmark}/{threads}");
-    report.add(&benchmark, subject, "ns_per_op", "ns", nanos);
+fn add(report: &mut Report, threads: usize, subject: &str, nanos: f64) {
+    report.add("container/scope", subject, per_op(threads), "ns", nanos);
 }
 
 pub(crate) fn runtime(threads: usize) -> std::io::Result<tokio::runtime::Runtime> {

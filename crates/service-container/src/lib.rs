@@ -233,6 +233,7 @@ mod dependencies;
 mod dispose;
 mod error;
 mod factory;
+mod get;
 mod graph;
 mod health;
 mod inject;

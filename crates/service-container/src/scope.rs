@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::dispose::close;
+use crate::get::Get;
 use crate::inner::Inner;
 use crate::{
     DisposeError, DisposeOptions, DisposeReport, HealthReport, Name, Owned, ResolveError,
@@ -59,11 +60,10 @@ impl Scope {
     ///
     /// Panics when something has to be created on a tokio runtime built without time.
     #[inline]
-    pub async fn get<T: ?Sized + Service>(&self) -> Result<Arc<T>, ResolveError> {
-        match self.inner.find::<T>() {
-            Some(service) => Ok(Arc::clone(service)),
-            None => Box::pin(create::get(&self.inner, None, None)).await,
-        }
+    pub fn get<T: ?Sized + Service>(
+        &self,
+    ) -> impl Future<Output = Result<Arc<T>, ResolveError>> + Send + use<'_, T> {
+        Get::new(&self.inner)
     }
 
     /// The service `T` registered under `name`, created if need be.

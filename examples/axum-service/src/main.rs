@@ -119,11 +119,12 @@ async fn serve(arguments: &Arguments, container: &Container) -> Result<bool> {
     let listener = TcpListener::bind(arguments.listen)
         .await
         .with_context(|| format!("cannot listen on {}", arguments.listen))?;
+    // Whoever knows that it listens may send it a signal.
+    let signals = shutdown::Signals::new()?;
+    let ended = signals.ended();
     println!("listening on {}", listener.local_addr()?);
 
     let factory = container.get::<ConnectionFactory>().await?;
-    let signals = shutdown::Signals::new()?;
-    let ended = signals.ended();
     container.tasks().spawn(signals.follow({
         let file = arguments.config.is_some();
         let arguments = Arguments {

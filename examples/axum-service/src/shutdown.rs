@@ -29,14 +29,21 @@ impl Signals {
         self.ended.clone()
     }
 
-    /// Reloads at each SIGHUP, until the end.
+    /// Reloads at each SIGHUP, until the end. A reload that is under way then is given up: it has
+    /// changed nothing yet.
     pub(crate) async fn follow<F: Future<Output = ()>>(mut self, mut reload: impl FnMut() -> F) {
-        loop {
-            tokio::select! {
-                _ = self.terminate.recv() => break,
-                _ = self.interrupt.recv() => break,
-                _ = self.hang_up.recv() => reload().await,
+        let reloading = async {
+            loop {
+                match self.hang_up.recv().await {
+                    Some(()) => reload().await,
+                    None => std::future::pending().await,
+                }
             }
+        };
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+            () = reloading => {}
         }
         self.ended.cancel();
     }

@@ -321,12 +321,44 @@ fn a_hang_up_reloads_the_file_and_a_bad_file_changes_nothing() {
     service.assert_gone();
 }
 
+#[test]
+fn a_signal_does_not_wait_for_a_reload_that_a_server_holds_up() {
+    // Accepts connections and never says a word.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let configuration =
+        |url: &str| format!("[services.prices.postgres]\nconnect_timeout_ms = 60000\n{url}");
+    let file = TemporaryFile::new(&configuration(""));
+    let arguments = ["--config", file.0.to_str().unwrap()];
+    let Some(mut service) = Service::start("held_up", &arguments, &[]) else {
+        return;
+    };
+    let url = format!(
+        "url = 'postgres://app@{}/x'\n",
+        silent.local_addr().unwrap()
+    );
+    std::fs::write(&file.0, configuration(&url)).unwrap();
+    service.signal("HUP");
+    let (held, _) = silent.accept().expect("the reload tries the new server");
+    assert_eq!(service.get(&agent(), "/health").unwrap().0, 200);
+    let signalled = Instant::now();
+    service.signal("TERM");
+    let (code, output) = service.ended();
+    let took = signalled.elapsed();
+    assert_eq!(code, Some(0), "{output}");
+    assert!(took < Duration::from_secs(30), "{took:?}: {output}");
+    drop(held);
+    service.assert_gone();
+}
+
 /// A file that is removed at the end.
 struct TemporaryFile(PathBuf);
 
 impl TemporaryFile {
     fn new(text: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("axum-service-{}.toml", std::process::id()));
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("axum-service-{}-{number}.toml", std::process::id());
+        let path = std::env::temp_dir().join(name);
         std::fs::write(&path, text).unwrap();
         Self(path)
     }

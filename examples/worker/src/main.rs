@@ -2,7 +2,8 @@
 //!
 //! Each job is an operation with a scope of its own. A job is taken in a transaction that is
 //! committed only when its result is kept, so a job whose worker is killed is taken by the next
-//! one. At SIGTERM no job is taken any more, those in hand are done, and everything is closed.
+//! one. At SIGTERM no job is taken any more, those in hand are done, and everything is closed. A job
+//! that takes longer than its grace is given up, and is back in the queue.
 
 #![allow(clippy::print_stdout, reason = "how it went")]
 
@@ -19,6 +20,7 @@ use connection_factory::ConfigSources;
 use operation_context::{OperationContext, setup_service_container};
 use service_container::Container;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::jobs::Outcome;
@@ -31,6 +33,9 @@ struct Arguments {
     /// End when the queue is empty, instead of waiting for jobs.
     #[arg(long)]
     until_empty: bool,
+    /// How many seconds jobs in hand may still take after a signal.
+    #[arg(long, default_value_t = 20.0)]
+    grace: f64,
     /// How long each job takes, in milliseconds.
     #[arg(long, default_value_t = 20)]
     effort: u64,
@@ -58,21 +63,31 @@ async fn main() -> Result<ExitCode> {
     let container = setup_service_container(config).await?;
     let worked = work(&arguments, &container).await;
     let disposed = container.dispose().await;
-    println!("{} jobs done", worked?);
+    let Worked { done, given_up } = worked?;
+    println!("{done} jobs done");
     match disposed {
-        Ok(report) => {
-            println!("{report}");
-            Ok(ExitCode::SUCCESS)
-        }
+        Ok(report) => println!("{report}"),
         Err(unclean) => {
             println!("{unclean}");
-            Ok(ExitCode::FAILURE)
+            return Ok(ExitCode::FAILURE);
         }
     }
+    if given_up {
+        println!("jobs were still in hand after their grace: they are back in the queue");
+        return Ok(ExitCode::FAILURE);
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
-/// Works until a signal, or until nothing is left. Returns how many jobs were done.
-async fn work(arguments: &Arguments, container: &Container) -> Result<u64> {
+/// What working came to.
+struct Worked {
+    done: u64,
+    /// Whether jobs were in hand when their grace was over.
+    given_up: bool,
+}
+
+/// Works until a signal, or until nothing is left.
+async fn work(arguments: &Arguments, container: &Container) -> Result<Worked> {
     OperationContext::create("worker", "prepare")
         .container(container)
         .run(jobs::prepare)
@@ -81,7 +96,7 @@ async fn work(arguments: &Arguments, container: &Container) -> Result<u64> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let stop = CancellationToken::new();
     let done = Arc::new(AtomicU64::new(0));
-    let workers: Vec<_> = (0..arguments.at_once)
+    let mut workers: Vec<_> = (0..arguments.at_once)
         .map(|_| {
             let (container, stop, done) = (container.clone(), stop.clone(), Arc::clone(&done));
             let (effort, until_empty) = (arguments.effort, arguments.until_empty);
@@ -108,22 +123,36 @@ async fn work(arguments: &Arguments, container: &Container) -> Result<u64> {
         })
         .collect();
     println!("working");
-    let all = async {
-        for worker in workers {
-            worker.await?;
-        }
-        Ok::<_, anyhow::Error>(())
-    };
-    tokio::pin!(all);
+    let mut given_up = false;
     tokio::select! {
-        ended = &mut all => ended?,
+        ended = all(&mut workers) => ended?,
         _ = terminate.recv() => stop.cancel(),
         _ = interrupt.recv() => stop.cancel(),
     }
     if stop.is_cancelled() {
-        all.await?;
+        let grace = Duration::from_secs_f64(arguments.grace);
+        match tokio::time::timeout(grace, all(&mut workers)).await {
+            Ok(ended) => ended?,
+            Err(_) => {
+                given_up = true;
+                // Their transactions go with them, and their jobs stay in the queue.
+                workers.iter().for_each(JoinHandle::abort);
+            }
+        }
     }
-    Ok(done.load(Ordering::Relaxed))
+    Ok(Worked {
+        done: done.load(Ordering::Relaxed),
+        given_up,
+    })
+}
+
+/// Waits for all of them; can be dropped and called again.
+async fn all(workers: &mut Vec<JoinHandle<()>>) -> Result<()> {
+    while let Some(worker) = workers.last_mut() {
+        worker.await?;
+        workers.pop();
+    }
+    Ok(())
 }
 
 /// One job, as an operation: whatever becomes of it, its scope is disposed of.

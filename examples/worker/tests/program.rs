@@ -88,6 +88,76 @@ async fn results(mongodb: &mongodb::Database) -> (i64, usize) {
     (i64::try_from(results.len()).unwrap(), twice)
 }
 
+/// A queue in a schema of the test's own.
+async fn queue(postgres: &mut PgConnection, name: &str, jobs: i64) {
+    let queue = format!(
+        "drop schema if exists {name} cascade; create schema {name}; \
+         create table {name}.jobs (id bigint primary key, input bigint not null); \
+         insert into {name}.jobs select n, n from generate_series(1, {jobs}) n"
+    );
+    run(postgres, queue).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn jobs_that_outlast_their_grace_are_given_up_and_are_back_in_the_queue() {
+    const AT_ONCE: i64 = 3;
+    let (Some(postgres), Some(mongodb)) = (postgres_url(), mongodb_url()) else {
+        return;
+    };
+    let place = Place {
+        name: format!("worker_grace_{}", std::process::id()),
+        postgres,
+        mongodb,
+    };
+    let (mut postgres, mongodb) = place.connect().await;
+    let name = &place.name;
+    queue(&mut postgres, name, 2 * AT_ONCE).await;
+    // An hour for each job, and a moment of grace.
+    let arguments = ["--at-once", "3", "--effort", "3600000", "--grace", "0.3"];
+    let mut child = place.start(&arguments);
+    let mut output = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    output.read_line(&mut line).unwrap();
+    assert_eq!(line, "working\n");
+    // Each has taken its job: that is as far as a transaction gets before it is committed.
+    let began = Instant::now();
+    let taken = "select count(*) from pg_stat_activity \
+                 where application_name = $1 and state = 'idle in transaction'";
+    loop {
+        let taken: i64 = sqlx::query_scalar(taken)
+            .bind(name)
+            .fetch_one(&mut postgres)
+            .await
+            .unwrap();
+        if taken == AT_ONCE {
+            break;
+        }
+        assert!(began.elapsed() < PATIENCE, "{taken} jobs are in hand");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let signalled = Instant::now();
+    let kill = Command::new("kill")
+        .args(["-TERM".to_owned(), child.id().to_string()])
+        .status();
+    assert!(kill.unwrap().success());
+    let mut rest = String::new();
+    output.read_to_string(&mut rest).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(1), "{rest}");
+    // Nobody waits for tasks that were given up, or for connections that they held.
+    let took = signalled.elapsed();
+    assert!(took < Duration::from_secs(10), "{took:?}: {rest}");
+    assert!(rest.starts_with("0 jobs done"), "{rest}");
+    assert!(rest.contains("back in the queue"), "{rest}");
+    assert_eq!(place.waiting(&mut postgres).await, 2 * AT_ONCE);
+    let began = Instant::now();
+    while place.connections(&mut postgres).await > 0 {
+        assert!(began.elapsed() < PATIENCE, "connections are left");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    run(&mut postgres, format!("drop schema {name} cascade")).await;
+    mongodb.drop().await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_signal_between_jobs_loses_none_and_repeats_none() {
     let (Some(postgres), Some(mongodb)) = (postgres_url(), mongodb_url()) else {
@@ -100,12 +170,7 @@ async fn a_signal_between_jobs_loses_none_and_repeats_none() {
     };
     let (mut postgres, mongodb) = place.connect().await;
     let name = &place.name;
-    let queue = format!(
-        "drop schema if exists {name} cascade; create schema {name}; \
-         create table {name}.jobs (id bigint primary key, input bigint not null); \
-         insert into {name}.jobs select n, n from generate_series(1, {JOBS}) n"
-    );
-    run(&mut postgres, queue).await;
+    queue(&mut postgres, name, JOBS).await;
 
     let mut child = place.start(&["--at-once", "6"]);
     let mut output = BufReader::new(child.stdout.take().unwrap());

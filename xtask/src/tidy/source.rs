@@ -61,17 +61,35 @@ fn static_holds(lines: &[String]) -> Option<String> {
         let before = line[..*at].chars().next_back();
         !before.is_some_and(|c| c.is_alphanumeric() || c == '_' || c == '\'')
     })?;
-    // The type may go on below; the value begins after `=`.
-    let item: String = std::iter::once(&line[start..])
-        .chain(lines[1..].iter().map(String::as_str).take(5))
-        .collect::<Vec<_>>()
-        .join(" ");
-    let declaration = item.split(['=', ';']).next()?;
-    let words = declaration.split(|c: char| !c.is_alphanumeric() && c != '_');
+    let rest = std::iter::once(&line[start..]).chain(lines[1..].iter().map(String::as_str));
+    // What the type leaves open, as in `LazyLock<_>`, the value says.
+    let item = item(rest);
+    let words = item.split(|c: char| !c.is_alphanumeric() && c != '_');
     let held = words
         .skip(2)
         .find(|word| NOT_GLOBAL.iter().any(|part| word.contains(part)));
     held.map(str::to_owned)
+}
+
+/// The item that `lines` begin with, up to its own `;` or the end of what it stands in.
+fn item<'l>(lines: impl Iterator<Item = &'l str>) -> String {
+    let mut item = String::new();
+    let mut depth = 0_i32;
+    for line in lines {
+        for letter in line.chars() {
+            match letter {
+                '(' | '[' | '{' => depth += 1,
+                ')' | ']' | '}' => depth -= 1,
+                _ => {}
+            }
+            if depth < 0 || (depth == 0 && letter == ';') {
+                return item;
+            }
+            item.push(letter);
+        }
+        item.push(' ');
+    }
+    item
 }
 
 #[cfg(test)]
@@ -109,6 +127,17 @@ mod tests {
             "thread_local! { static C: ServiceContainer = new(); }",
             &[(1, "Container")],
         );
+        check_in(
+            path,
+            "static P: LazyLock<_> = LazyLock::new(|| {\n    let url = [u8; 2];\n    Pool::new(url)\n});",
+            &[(1, "Pool")],
+        );
+        check_in(
+            path,
+            "static A: X = f(); fn g() -> Pool { Pool::new() }",
+            &[],
+        );
+        check_in(path, "{ static A: X = f([1; 2]) }\nstruct Pool;", &[]);
         check_in(path, "static NEXT: AtomicU64 = AtomicU64::new(0);", &[]);
         check_in(path, "fn f(name: &'static str, pool: &Pool) {}", &[]);
         check_in(path, "// static P: Pool\nlet s = \"static P: Pool\";", &[]);

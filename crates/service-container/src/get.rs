@@ -1,0 +1,53 @@
+//! Resolving a service that may be there already.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use crate::inner::Inner;
+use crate::{ResolveError, Service, create};
+
+type Creation<'s, T> = Pin<Box<dyn Future<Output = Result<Arc<T>, ResolveError>> + Send + 's>>;
+
+/// Finds `T` when it is first polled, or else waits for its creation.
+///
+/// Written by hand because what an `async fn` becomes is not inlined where it is awaited, and a hit
+/// costs little more than that call.
+#[must_use = "futures do nothing unless awaited"]
+pub(crate) struct Get<'s, T: ?Sized> {
+    scope: &'s Arc<Inner>,
+    creation: Option<Creation<'s, T>>,
+}
+
+impl<'s, T: ?Sized + Service> Get<'s, T> {
+    #[inline]
+    pub(crate) const fn new(scope: &'s Arc<Inner>) -> Self {
+        let creation = None;
+        Self { scope, creation }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn create(&mut self, context: &mut Context<'_>) -> Poll<Result<Arc<T>, ResolveError>> {
+        let scope = self.scope;
+        let creation = self
+            .creation
+            .get_or_insert_with(|| Box::pin(create::get(scope, None, None)));
+        creation.as_mut().poll(context)
+    }
+}
+
+impl<T: ?Sized + Service> Future for Get<'_, T> {
+    type Output = Result<Arc<T>, ResolveError>;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        if this.creation.is_none()
+            && let Some(service) = this.scope.find::<T>()
+        {
+            return Poll::Ready(Ok(Arc::clone(service)));
+        }
+        this.create(context)
+    }
+}
