@@ -244,6 +244,10 @@ mod tests {
     const SECOND: Nanos = 1_000_000_000;
 
     /// A pool of `n` connections, all of them lent since a second of their own.
+    #[allow(
+        clippy::vec_box,
+        reason = "slots are boxed wherever they go: they are handed over, not copied"
+    )]
     fn lent(n: u32) -> (State<u32>, Vec<Box<Slot<u32>>>) {
         let rules = crate::builder::Settings::default().rules(false);
         let mut state = State::new(Limits::new(n, n).unwrap(), rules, 1);
