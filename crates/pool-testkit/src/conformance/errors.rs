@@ -13,6 +13,10 @@ use super::backend::{Backend, DEADLINE, build, denied, end, in_time, skipped, un
 /// # Panics
 ///
 /// The contract does not hold.
+///
+/// # Cancel safety
+///
+/// Dropped, it leaves its callers and its pool behind.
 pub async fn an_error_says_why<B: Backend>(backend: &B) {
     let patience = Duration::from_millis(80);
     let pool = build(

@@ -12,6 +12,10 @@ use super::backend::{Backend, DEADLINE, build, end, in_time, skipped};
 /// # Panics
 ///
 /// The contract does not hold.
+///
+/// # Cancel safety
+///
+/// Dropped, it leaves its callers and its pool behind.
 pub async fn a_dead_connection_is_replaced<B: Backend>(backend: &B) {
     let pool = build(
         backend

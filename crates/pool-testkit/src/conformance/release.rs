@@ -8,6 +8,10 @@ use super::backend::{Backend, DEADLINE, build, end, in_time, skipped, until};
 /// # Panics
 ///
 /// The contract does not hold.
+///
+/// # Cancel safety
+///
+/// Dropped, it leaves its callers and its pool behind.
 pub async fn a_return_costs_nothing_and_works_anywhere<B: Backend>(backend: &B) {
     let pool = build(backend.builder().limits(0, 2).acquire_timeout(DEADLINE));
     for _ in 0..1_000 {

@@ -14,6 +14,10 @@ use super::backend::{
 /// # Panics
 ///
 /// The contract does not hold.
+///
+/// # Cancel safety
+///
+/// Dropped, it leaves its callers and its pool behind.
 pub async fn a_pool_is_resized_while_it_runs<B: Backend>(backend: &B) {
     let pool = build(backend.builder().limits(0, 2).acquire_timeout(DEADLINE));
     let mut held = Vec::new();
