@@ -11,6 +11,7 @@ mod child;
 mod ci;
 mod databases;
 mod demo;
+mod miri;
 mod servers;
 mod simulate;
 mod telemetry;
@@ -46,6 +47,8 @@ enum Command {
     Databases(databases::Arguments),
     /// Run the market-data service under load, on servers started for it.
     Demo(demo::Arguments),
+    /// Run the unit tests that do no I/O under miri, where it is installed.
+    Miri,
     /// Make the dashboard, the alert rules and the reference of the metrics from their table.
     Telemetry(telemetry::Arguments),
     /// Run the sizing policies of production, and other pools' ways, under simulated load.
@@ -65,6 +68,7 @@ fn main() -> ExitCode {
         Command::Ci(arguments) => ci::run(arguments),
         Command::Databases(arguments) => databases::run(arguments),
         Command::Demo(arguments) => demo::run(arguments),
+        Command::Miri => miri::run(),
         Command::Telemetry(arguments) => telemetry::run(arguments),
         Command::Simulate(arguments) => simulate::run(arguments),
         Command::Test(arguments) => test::run(arguments),

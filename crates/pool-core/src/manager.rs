@@ -8,6 +8,11 @@ use std::future::Future;
 /// caller who gives up never breaks off a handshake. A future that panics costs its connection
 /// and nothing else.
 ///
+/// # Cancel safety
+///
+/// The futures need not be: one is dropped before its end only when its deadline is over or its
+/// runtime ends, and its connection is not used again.
+///
 /// # Example
 ///
 /// ```

@@ -28,10 +28,36 @@ pub(crate) fn check(file: &File) -> Vec<Problem> {
             problems.push(Problem::new(&file.path, at + 1, rule));
         }
     }
+    if is_library(&file.path) {
+        problems.extend(without_cancel_safety(file, &code));
+    }
     let lines = file.text.lines().count();
     if lines > LONGEST && is_source(&file.path) {
         let rule = format!("a source file has at most {LONGEST} lines, and this one has {lines}");
         problems.push(Problem::new(&file.path, lines, rule));
+    }
+    problems
+}
+
+/// Whether a file belongs to a crate that others build on. What only runs scenarios is none.
+fn is_library(path: &str) -> bool {
+    path.starts_with("crates/") && is_source(path) && !path.starts_with("crates/pool-chaos/")
+}
+
+/// The public async functions that do not say what a caller loses who drops them.
+fn without_cancel_safety(file: &File, code: &[String]) -> Vec<Problem> {
+    let text: Vec<&str> = file.text.lines().map(str::trim_start).collect();
+    let is_prelude = |line: &&&str| line.starts_with("///") || line.starts_with("#[");
+    let mut problems = Vec::new();
+    for (at, line) in code.iter().enumerate() {
+        if !line.trim_start().starts_with("pub async fn ") {
+            continue;
+        }
+        let mut prelude = text[..at].iter().rev().take_while(is_prelude);
+        if !prelude.any(|line| line.contains("# Cancel safety")) {
+            let rule = "a public async fn has a section `# Cancel safety`";
+            problems.push(Problem::new(&file.path, at + 1, rule));
+        }
     }
     problems
 }
@@ -158,6 +184,20 @@ mod tests {
             "// todo!()\nlet not_todo = \"todo!()\"; my_todo!();",
             &[],
         );
+    }
+
+    #[test]
+    fn a_public_async_fn_without_a_word_on_cancelling_is_a_problem() {
+        let path = "crates/x/src/lib.rs";
+        let silent = "/// Waits.\n#[must_use]\npub async fn f() {}";
+        let told =
+            "/// Waits.\n///\n/// # Cancel safety\n///\n/// Safe.\n#[inline]\npub async fn f() {}";
+        check_in(path, silent, &[(3, "Cancel safety")]);
+        check_in(path, told, &[]);
+        check_in(path, &format!("{told}\n{silent}"), &[(10, "Cancel safety")]);
+        check_in(path, "pub(crate) async fn f() {}\nasync fn g() {}", &[]);
+        check_in("crates/x/tests/a.rs", silent, &[]);
+        check_in("crates/pool-chaos/src/a.rs", silent, &[]);
     }
 
     #[test]

@@ -234,6 +234,55 @@ async fn test_evict_all_refill() {
     end(pool, &script).await;
 }
 
+/// `testCloseMarkEvicted`: a connection that is evicted while it is held stays its holder's, and is
+/// closed instead of lent when it comes back.
+#[tokio::test(start_paused = true)]
+async fn test_close_mark_evicted() {
+    let (pool, script) = pool(0, 2);
+    let mut held = take(&pool, 2).await;
+    let ids: Vec<_> = held.iter().map(|guard| guard.id()).collect();
+    held[0].evict();
+    held[0].query(ms(1)).await.unwrap();
+    check(&pool, (2, 2, 0, 0, 0, 0));
+    drop(held);
+    settle().await;
+    check(&pool, (1, 0, 1, 0, 0, 0));
+    assert_eq!(pool.pool_metrics().counters.closed.broken, 1);
+    let next = take(&pool, 1).await;
+    assert_eq!(next[0].id(), ids[1]);
+    drop(next);
+    end(pool, &script).await;
+}
+
+/// `TestMBean.testMBeanCredentialRotation`, `PostgresTest.testCredentialRotation`: the old password
+/// stops to work, the new one begins to; those who hold connections notice nothing, and afterwards
+/// none of the old ones is left.
+#[tokio::test(start_paused = true)]
+async fn test_credential_rotation() {
+    let (pool, script) = pool(1, 3);
+    let mut held = take(&pool, 2).await;
+    let newest = script.ids().into_iter().max();
+    script
+        .connect()
+        .always(Answer::Fails(ConnectFault::Permanent));
+    // One in line is not turned away while returns can serve it.
+    let caller = line_up(&pool, 1).await.remove(0);
+    tokio::time::sleep(secs(1)).await;
+    assert!(!caller.is_finished(), "{}", pool.counts());
+    script.connect().works();
+    pool.soft_evict();
+    drop(served(caller).await);
+    for guard in &mut held {
+        guard.query(ms(1)).await.unwrap();
+    }
+    drop(held);
+    settle().await;
+    let old = script.ids().into_iter().filter(|id| Some(*id) <= newest);
+    assert_eq!(old.count(), 0, "none of the old ones is left");
+    drop(take(&pool, 3).await);
+    end(pool, &script).await;
+}
+
 /// `testMinimumIdleZero`, `BasicPoolTest.testIdleTimeout`.
 #[tokio::test(start_paused = true)]
 async fn test_minimum_idle_zero() {

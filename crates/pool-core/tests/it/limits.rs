@@ -107,6 +107,8 @@ async fn a_connect_that_lands_above_the_maximum_is_closed() {
 }
 
 /// Connections on their way out count until they are out: no connect while they fill the room.
+///
+/// puddle: `TestPoolAcquireDoesNotCreatesResourceWhenItWouldExceedMaxSize`.
 #[tokio::test(start_paused = true)]
 async fn no_connect_starts_while_closing_ones_fill_the_room() {
     let (builder, script) = scripted();
@@ -147,6 +149,7 @@ async fn a_goodbye_that_hangs_counts_until_the_close_timeout() {
     end(pool, &script).await;
 }
 
+/// HikariCP: `BasicPoolTest.testIdleTimeout2`.
 #[tokio::test(start_paused = true)]
 async fn idle_connections_end_only_above_the_minimum() {
     let (builder, script) = scripted();

@@ -213,6 +213,8 @@ async fn the_histograms_hold_what_callers_saw() {
 }
 
 /// Each counter moves at the moment that its documentation names.
+///
+/// HikariCP: `MetricsTrackerTest.connectionTimeoutIsRecorded` among them.
 #[tokio::test(start_paused = true)]
 async fn each_way_out_of_the_pool_has_its_own_counter() {
     let (builder, script) = scripted();

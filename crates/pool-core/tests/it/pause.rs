@@ -8,6 +8,7 @@ use crate::support::{
     check, denied, end, fill, line_up, ms, pool, refused, scripted, secs, served, take,
 };
 
+/// HikariCP: `TestConnections.testSuspendResumeWithThrow`; here they have their own time.
 #[tokio::test(start_paused = true)]
 async fn a_paused_pool_lends_nothing_and_its_callers_wait_within_their_own_time() {
     let (pool, script) = pool(0, 2);
@@ -26,6 +27,7 @@ async fn a_paused_pool_lends_nothing_and_its_callers_wait_within_their_own_time(
     end(pool, &script).await;
 }
 
+/// HikariCP: `TestConnections.testSuspendResume`.
 #[tokio::test(start_paused = true)]
 async fn resume_serves_those_in_line_in_their_order() {
     let (pool, script) = pool(0, 1);

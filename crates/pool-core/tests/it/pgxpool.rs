@@ -192,6 +192,50 @@ async fn the_minimum_is_opened_and_kept_without_a_caller() {
     end(pool, &script).await;
 }
 
+/// `TestPoolBackgroundChecksMaxConnLifetime`: without a caller, idle ones end with their lifetime.
+#[tokio::test(start_paused = true)]
+async fn what_has_lived_long_enough_is_closed_in_the_background() {
+    let (builder, script) = scripted();
+    let pool = builder.limits(0, 2).max_lifetime(secs(10)).build().unwrap();
+    fill(&pool, 2).await;
+    tokio::time::sleep(ms(8_900)).await;
+    check(&pool, (2, 0, 2, 0, 0, 0));
+    // Ten per cent more at the most.
+    tokio::time::sleep(ms(2_200)).await;
+    check(&pool, (0, 0, 0, 0, 0, 0));
+    assert_eq!(pool.pool_metrics().counters.closed.lifetime, 2);
+    end(pool, &script).await;
+}
+
+/// `TestConnPoolQueryConcurrentLoad`: a hundred tasks query at once; each is served and nothing is
+/// left over.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn concurrent_queries_are_all_served() {
+    let (builder, script) = scripted();
+    let pool = builder
+        .limits(0, 5)
+        .time_source(pool_core::TimeSource::Hardware)
+        .build()
+        .unwrap();
+    let tasks: Vec<_> = (0..100)
+        .map(|_| {
+            let pool = pool.clone();
+            tokio::spawn(async move {
+                for _ in 0..20 {
+                    let mut guard = pool.acquire().await.unwrap();
+                    guard.query(std::time::Duration::ZERO).await.unwrap();
+                }
+            })
+        })
+        .collect();
+    for task in tasks {
+        in_time("a task", task).await.unwrap();
+    }
+    assert_eq!(pool.pool_metrics().counters.acquired, 2_000);
+    assert!(script.peak_open() <= 5, "{}", script.peak_open());
+    end(pool, &script).await;
+}
+
 /// `TestPoolBackgroundChecksMaxConnIdleTime`.
 #[tokio::test(start_paused = true)]
 async fn what_is_idle_for_too_long_is_closed_in_the_background() {

@@ -1,7 +1,9 @@
 //! puddle: everything at once on real threads, failures that must wake others, exact counters.
 
+use std::future::{Future as _, poll_fn};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use pool_core::{ConnectFault, TimeSource};
@@ -146,7 +148,10 @@ async fn test_release_after_acquire() {
     let returner = std::thread::spawn(move || to_return.into_iter().for_each(drop));
     let mut held = in_time("an acquire", pool.acquire_owned()).await.unwrap();
     for _ in 0..100_000 {
-        let next = pool.acquire_owned();
+        let mut next = Box::pin(pool.acquire_owned());
+        // In line before the return is on its way.
+        let pending = poll_fn(|cx| Poll::Ready(next.as_mut().poll(cx).is_pending())).await;
+        assert!(pending, "another one was lent");
         returns.send(held).unwrap();
         held = in_time("the next acquire", next).await.unwrap();
     }

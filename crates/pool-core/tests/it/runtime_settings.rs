@@ -5,6 +5,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::support::{check, denied, end, fill, line_up, ms, pool, refused, scripted, secs, take};
 
+/// HikariCP: `TestMBean.testMBeanConnectionTimeoutChange`.
 #[tokio::test(start_paused = true)]
 async fn a_shorter_time_holds_for_those_who_come_after_it() {
     let (pool, script) = pool(0, 1);

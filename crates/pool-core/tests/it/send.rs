@@ -108,7 +108,9 @@ fn every_public_type_is_send_and_sync_where_that_is_right() {
     send::<PooledConnection<'static, Moving>>();
     #[cfg(feature = "bb8")]
     send_and_sync!(pool_core::bb8::Bb8Manager<Bb8>);
+    #[cfg(feature = "bb8")]
     send_and_sync!(pool_core::bb8::Bb8Manager<Unlucky>);
+    #[cfg(feature = "bb8")]
     send_and_sync!(pool_core::bb8::Bb8Error);
 }
 

@@ -35,7 +35,24 @@ async fn issue_4349_a_cleaning_that_hangs_loses_no_room() {
     end(pool, &script).await;
 }
 
-/// Issues 3132 and 3513: callers whose time was over threw half-open connections away and came
+/// Issue 3513: a caller ran out of time while its connection was being opened, and that connection
+/// was thrown away, so that the next caller met the same wait.
+#[tokio::test(start_paused = true)]
+async fn issue_3513_a_connect_outlives_the_caller_that_ran_out_of_time() {
+    let (pool, script) = pool(0, 1);
+    script.connect().takes(ms(100));
+    let error = denied(pool.acquire_timeout(ms(60)).await);
+    assert_eq!(error.kind(), AcquireErrorKind::Timeout(Step::Connect));
+    // The next one takes over what is left of the same connect.
+    let began = Instant::now();
+    let guard = pool.acquire_timeout(ms(60)).await.unwrap();
+    assert_eq!(began.elapsed(), ms(40));
+    drop(guard);
+    assert_eq!((script.opened(), script.connect().calls()), (1, 1));
+    end(pool, &script).await;
+}
+
+/// Issue 3132: callers whose time was over threw half-open connections away and came
 /// again, thousands of connects a second.
 #[tokio::test(start_paused = true)]
 async fn issue_3132_impatient_callers_cause_no_connect_storm() {

@@ -35,6 +35,7 @@ async fn the_minimum_is_opened_in_parallel_and_checked_before_the_pool_is_ready(
     end(pool, &script).await;
 }
 
+/// HikariCP: `TestConnections.testInitializationFailure1`.
 #[tokio::test(start_paused = true)]
 async fn a_wrong_password_ends_the_warm_up_with_its_cause() {
     let (builder, script) = scripted();
@@ -84,6 +85,7 @@ async fn a_warm_up_that_takes_too_long_says_how_far_it_came() {
     end(pool, &script).await;
 }
 
+/// HikariCP: `TestConnections.testInitializationFailure2`.
 #[tokio::test(start_paused = true)]
 async fn passing_faults_are_waited_out() {
     let (pool, script) = pool(4, 8);

@@ -105,16 +105,37 @@ pub(super) fn server_has<'a, B: Backend>(
     backend: &'a B,
     wanted: u32,
 ) -> impl Future<Output = ()> + 'a {
+    let exact = backend.sight() == Sight::Exact;
+    watch(backend, wanted, move |seen| {
+        if exact {
+            seen == wanted
+        } else {
+            seen <= wanted
+        }
+    })
+}
+
+/// Waits until the server counts at most `most` connections.
+#[track_caller]
+pub(super) fn server_has_at_most<'a, B: Backend>(
+    backend: &'a B,
+    most: u32,
+) -> impl Future<Output = ()> + 'a {
+    watch(backend, most, move |seen| seen <= most)
+}
+
+#[track_caller]
+fn watch<'a, B: Backend>(
+    backend: &'a B,
+    wanted: u32,
+    holds: impl Fn(u32) -> bool + 'a,
+) -> impl Future<Output = ()> + 'a {
     let caller = std::panic::Location::caller();
     async move {
         let began = tokio::time::Instant::now();
         loop {
             let seen = backend.at_server().await;
-            let holds = match backend.sight() {
-                Sight::Exact => seen == wanted,
-                Sight::AtMost => seen <= wanted,
-            };
-            if holds {
+            if holds(seen) {
                 return;
             }
             assert!(
@@ -150,4 +171,13 @@ pub(super) async fn end<B: Backend>(backend: &B, pool: Pool<B::Manager>) {
     assert!(report.clean, "{report}");
     assert_eq!(pool.counts().total, 0);
     server_has(backend, 0).await;
+}
+
+/// Says that a part of a contract was not tried on this backend.
+#[allow(
+    clippy::print_stderr,
+    reason = "a part that is skipped is skipped loudly"
+)]
+pub(super) fn skipped(why: &str) {
+    eprintln!("SKIPPED a part of a contract on this backend: {why}");
 }

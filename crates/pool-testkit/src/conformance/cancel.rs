@@ -10,6 +10,10 @@ use super::backend::{Backend, DEADLINE, build, end, in_time, until};
 /// # Panics
 ///
 /// The contract does not hold.
+///
+/// # Cancel safety
+///
+/// Dropped, it leaves its callers and its pool behind.
 pub async fn a_cancelled_acquire_loses_nothing<B: Backend>(backend: &B) {
     const MAX: u32 = 3;
     let pool = build(backend.builder().limits(0, MAX).acquire_timeout(DEADLINE));

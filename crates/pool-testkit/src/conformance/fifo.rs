@@ -10,6 +10,10 @@ use super::backend::{Backend, DEADLINE, build, end, in_time, until};
 /// # Panics
 ///
 /// The contract does not hold.
+///
+/// # Cancel safety
+///
+/// Dropped, it leaves its callers and its pool behind.
 pub async fn callers_are_served_in_order<B: Backend>(backend: &B) {
     const CALLERS: u32 = 20;
     let pool = build(backend.builder().limits(0, 1).acquire_timeout(DEADLINE));

@@ -35,6 +35,7 @@
 
 mod backend;
 mod cancel;
+mod connects;
 mod errors;
 mod fifo;
 mod liveness;
@@ -44,6 +45,7 @@ mod resize;
 
 pub use self::backend::{Backend, Sight};
 pub use self::cancel::a_cancelled_acquire_loses_nothing;
+pub use self::connects::connects_are_bounded_and_the_numbers_add_up;
 pub use self::errors::an_error_says_why;
 pub use self::fifo::callers_are_served_in_order;
 pub use self::liveness::a_dead_connection_is_replaced;
@@ -62,6 +64,7 @@ macro_rules! conformance_tests {
             callers_are_served_in_order,
             a_cancelled_acquire_loses_nothing,
             a_pool_is_resized_while_it_runs,
+            connects_are_bounded_and_the_numbers_add_up,
             an_error_says_why,
             a_dead_connection_is_replaced,
             a_return_costs_nothing_and_works_anywhere,

@@ -11,6 +11,10 @@ use super::backend::{Backend, DEADLINE, build, denied, end, in_time, server_has,
 /// # Panics
 ///
 /// The contract does not hold.
+///
+/// # Cancel safety
+///
+/// Dropped, it leaves its callers and its pool behind.
 pub async fn a_pool_is_operated_while_it_runs<B: Backend>(backend: &B) {
     let pool = build(
         backend
@@ -101,6 +105,10 @@ pub async fn a_pool_is_operated_while_it_runs<B: Backend>(backend: &B) {
 /// # Panics
 ///
 /// The contract does not hold.
+///
+/// # Cancel safety
+///
+/// Dropped, it leaves its callers and its pool behind.
 pub async fn a_pool_drains<B: Backend>(backend: &B) {
     let pool = build(backend.builder().limits(1, 2).acquire_timeout(DEADLINE));
     let first = in_time("an acquire", pool.acquire())
