@@ -156,6 +156,8 @@ impl<C> State<C> {
                 self.tally.timeouts += 1;
                 Withdrawn::Place(waker)
             }
+            // Counted once what is on its way finds nobody, or as what that says.
+            Removed::OnItsWay(waker) => Withdrawn::Place(waker),
             Removed::Settled(outcome) => Withdrawn::Outcome(outcome),
         }
     }
@@ -173,8 +175,9 @@ impl<C> State<C> {
                 self.tally.cancelled += 1;
                 Withdrawn::Place(waker)
             }
+            // Counted once what is on its way finds nobody, or as what that says.
+            Removed::OnItsWay(waker) => Withdrawn::Place(waker),
             Removed::Settled(Ok(slot)) => {
-                self.tally.cancelled += 1;
                 self.untake(slot, now, fx);
                 Withdrawn::PassedOn
             }
@@ -208,6 +211,7 @@ impl<C> State<C> {
     /// A connection was handed to a caller that is gone.
     pub(crate) fn untake(&mut self, slot: Box<Slot<C>>, now: Nanos, fx: &mut Effects<C>) {
         self.in_use -= 1;
+        self.tally.cancelled += 1;
         if let Phase::Lent { holder } = self.slots.get(slot.row) {
             self.tally.passed_on(&holder);
         }
@@ -239,10 +243,12 @@ mod tests {
     use crate::clock::NEVER;
     use crate::engine::{Landing, Task};
 
+    type Held = Box<Slot<u32>>;
+
     const SECOND: Nanos = 1_000_000_000;
 
     /// A pool of `n` connections, all of them lent since a second of their own.
-    fn lent(n: u32) -> (State<u32>, Vec<Box<Slot<u32>>>) {
+    fn lent(n: u32) -> (State<u32>, Vec<Held>) {
         let rules = crate::builder::Settings::default().rules(false);
         let mut state = State::new(Limits::new(n, n).unwrap(), rules, 1);
         (state.rules.max_connecting, state.rules.bypass) = (n, NEVER);
