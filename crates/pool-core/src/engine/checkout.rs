@@ -92,8 +92,6 @@ impl<C> State<C> {
         // Upkeep may be asleep until a caller before this one runs out of time.
         fx.kick |= self.waiters.shuffled();
         self.pump(now, fx);
-        // Whoever waits for a check of an idle connection is not short of one.
-        self.tally.short += u64::from(self.waiters.len() > self.validating);
         Given::Place(number)
     }
 
@@ -158,6 +156,8 @@ impl<C> State<C> {
                 self.tally.timeouts += 1;
                 Withdrawn::Place(waker)
             }
+            // Counted once what is on its way finds nobody, or as what that says.
+            Removed::OnItsWay(waker) => Withdrawn::Place(waker),
             Removed::Settled(outcome) => Withdrawn::Outcome(outcome),
         }
     }
@@ -175,8 +175,9 @@ impl<C> State<C> {
                 self.tally.cancelled += 1;
                 Withdrawn::Place(waker)
             }
+            // Counted once what is on its way finds nobody, or as what that says.
+            Removed::OnItsWay(waker) => Withdrawn::Place(waker),
             Removed::Settled(Ok(slot)) => {
-                self.tally.cancelled += 1;
                 self.untake(slot, now, fx);
                 Withdrawn::PassedOn
             }
@@ -210,6 +211,7 @@ impl<C> State<C> {
     /// A connection was handed to a caller that is gone.
     pub(crate) fn untake(&mut self, slot: Box<Slot<C>>, now: Nanos, fx: &mut Effects<C>) {
         self.in_use -= 1;
+        self.tally.cancelled += 1;
         if let Phase::Lent { holder } = self.slots.get(slot.row) {
             self.tally.passed_on(&holder);
         }
@@ -241,14 +243,12 @@ mod tests {
     use crate::clock::NEVER;
     use crate::engine::{Landing, Task};
 
+    type Held = Box<Slot<u32>>;
+
     const SECOND: Nanos = 1_000_000_000;
 
     /// A pool of `n` connections, all of them lent since a second of their own.
-    #[allow(
-        clippy::vec_box,
-        reason = "slots are boxed wherever they go: they are handed over, not copied"
-    )]
-    fn lent(n: u32) -> (State<u32>, Vec<Box<Slot<u32>>>) {
+    fn lent(n: u32) -> (State<u32>, Vec<Held>) {
         let rules = crate::builder::Settings::default().rules(false);
         let mut state = State::new(Limits::new(n, n).unwrap(), rules, 1);
         (state.rules.max_connecting, state.rules.bypass) = (n, NEVER);

@@ -1,4 +1,5 @@
-//! Every interleaving of hand-off with cancelling, releasing, resizing and closing.
+//! Hand-off against cancelling, running out of time, releasing, resizing and closing: every
+//! interleaving with up to three preemptions.
 //!
 //! ```text
 //! RUSTFLAGS="--cfg pool_loom" cargo test -p pool-core --lib --release loom
@@ -126,6 +127,11 @@ impl Pool {
             "{counts}"
         );
     }
+
+    /// Everybody who asked is counted, as one thing.
+    fn check_counted_once(&self, asked: u64) {
+        assert_eq!(self.0.lock().tally.settled(), asked);
+    }
 }
 
 /// Begins to acquire.
@@ -162,7 +168,7 @@ impl Future for Caller {
         let place = Place {
             since: 0,
             caller: Location::caller(),
-            expires: NEVER,
+            expires: 1,
         };
         let mailbox = Mailbox::new(cx.waker().clone());
         let given = state.queue(0, place, &mailbox, &mut fx);
@@ -271,5 +277,80 @@ fn loom_closing_leaves_nobody_waiting() {
         waits.join().unwrap();
         closes.join().unwrap();
         pool.check_at_rest(0);
+    });
+}
+
+/// Waits like `acquire.rs` does; told that its time is over, or served.
+fn wait_for_an_outcome(pool: &Arc<Pool>) {
+    if let Some(slot) = block_on(acquire(pool)) {
+        pool.release(slot);
+    }
+}
+
+/// The pool ends the time of all who wait, while a connection is on its way to one of them.
+#[test]
+fn loom_a_hand_off_against_the_end_of_time_is_one_or_the_other() {
+    model(|| {
+        let pool = Pool::new(1);
+        let held = block_on(acquire(&pool)).expect("the pool is open");
+        let (caller, keeper) = (Arc::clone(&pool), Arc::clone(&pool));
+        let waits = thread::spawn(move || wait_for_an_outcome(&caller));
+        let expires = thread::spawn(move || {
+            keeper.step(|state, fx| state.expire_all(NEVER - 1, 0, fx));
+        });
+        pool.release(held);
+        waits.join().unwrap();
+        expires.join().unwrap();
+        pool.check_at_rest(1);
+        pool.check_counted_once(2);
+    });
+}
+
+/// A caller with a timer of its own runs out of time while a connection is on its way to it.
+#[test]
+fn loom_a_timer_against_a_hand_off_loses_no_connection() {
+    model(|| {
+        let pool = Pool::new(1);
+        let held = block_on(acquire(&pool)).expect("the pool is open");
+        let other = Arc::clone(&pool);
+        let times_out = thread::spawn(move || {
+            let mut caller = Box::pin(acquire(&other));
+            block_on(std::future::poll_fn(|cx| {
+                if let Poll::Ready(Some(slot)) = caller.as_mut().poll(cx) {
+                    other.release(slot);
+                }
+                Poll::Ready(())
+            }));
+            let Some(waiter) = caller.waiter.take() else {
+                return;
+            };
+            let withdrawn = other.0.lock().expire(&waiter);
+            if let Withdrawn::Outcome(Ok(slot)) = withdrawn {
+                other.release(slot);
+            }
+        });
+        pool.release(held);
+        times_out.join().unwrap();
+        pool.check_at_rest(1);
+        pool.check_counted_once(2);
+    });
+}
+
+/// A caller gives up while the pool tells it that its time is over: it counts as one of the two.
+#[test]
+fn loom_who_gives_up_as_its_time_ends_counts_once() {
+    model(|| {
+        let pool = Pool::new(1);
+        let held = block_on(acquire(&pool)).expect("the pool is open");
+        let (caller, keeper) = (Arc::clone(&pool), Arc::clone(&pool));
+        let gives_up = thread::spawn(move || look_once_and_give_up(&caller));
+        let expires = thread::spawn(move || {
+            keeper.step(|state, fx| state.expire_all(NEVER - 1, 0, fx));
+        });
+        gives_up.join().unwrap();
+        expires.join().unwrap();
+        pool.check_counted_once(2);
+        pool.release(held);
+        pool.check_at_rest(1);
     });
 }

@@ -243,16 +243,19 @@ impl<T> WaitQueue<T> {
 
     /// Gives up a place, wherever it stands. The owner of `mailbox` calls this once.
     pub(crate) fn remove(&mut self, number: u64, mailbox: &Mailbox<T>) -> Removed<T> {
+        let mut queued = false;
         if let Some(at) = self.find(number) {
             let entry = &mut self.ring[at];
             let place = entry.place;
             if entry.mailbox.take().is_some() {
                 self.left(&place);
                 self.close_gaps();
+                queued = true;
             }
         }
         match mailbox.close() {
-            Mail::Awaited(waker) => Removed::Left(waker),
+            Mail::Awaited(waker) if queued => Removed::Left(waker),
+            Mail::Awaited(waker) => Removed::OnItsWay(waker),
             Mail::Arrived(outcome) => Removed::Settled(outcome),
             Mail::Closed => unreachable!("a place is given up once, by its owner"),
         }
@@ -303,9 +306,10 @@ const LIVE: &str = "what stands at an end of the queue is a caller";
 /// What a place held when its owner gave it up.
 #[derive(Debug)]
 pub(crate) enum Removed<T> {
-    /// Nothing yet; what may be on its way finds the mailbox closed. The waker is dropped outside
-    /// the lock.
+    /// Nothing. The waker is dropped outside the lock.
     Left(Waker),
+    /// Nothing yet; what is on its way will find the mailbox closed.
+    OnItsWay(Waker),
     /// It had been settled.
     Settled(T),
 }
@@ -484,7 +488,10 @@ mod tests {
     fn who_leaves_while_something_is_on_its_way_does_not_get_it() {
         let (mut queue, callers) = queue(2);
         let delivery = queue.settle_front(7);
-        assert!(matches!(leave(&mut queue, &callers[0]), Removed::Left(_)));
+        assert!(matches!(
+            leave(&mut queue, &callers[0]),
+            Removed::OnItsWay(_)
+        ));
         assert!(matches!(delivery.hand_over(), Err(7)));
         assert_eq!(order(queue), [1]);
     }
