@@ -164,9 +164,10 @@ async fn a_backend_terminated_at_work_is_not_lent_again() {
     let pool = builder.limits(0, 1).build().unwrap();
     let query = tokio::spawn({
         let pool = pool.clone();
-        async move { sqlx::query("select pg_sleep(30)").execute(&pool).await }
+        async move { sqlx::query("select pg_sleep(600)").execute(&pool).await }
     });
-    while server.running().await == 0 {
+    // Not while it is being opened, which would only be tried again.
+    while server.asleep().await == 0 {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     server

@@ -86,6 +86,11 @@ impl Server {
         self.count("state = 'active'").await
     }
 
+    /// How many of them sleep inside a statement at this moment.
+    pub(crate) async fn asleep(&mut self) -> u32 {
+        self.count("wait_event = 'PgSleep'").await
+    }
+
     /// Asserts that the pool has at most `max` connections.
     ///
     /// The server lists a backend for a moment after its client has gone, and until then another

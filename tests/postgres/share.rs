@@ -97,13 +97,13 @@ async fn what_does_not_come_back_is_not_lent_and_not_waited_for_without_end() {
     let Some((builder, _server)) = server::pool("share-kept").await else {
         return;
     };
-    let patience = Duration::from_millis(300);
-    let pool = builder
-        .limits(0, 3)
-        .acquire_timeout(patience)
-        .build()
-        .unwrap();
+    let pool = builder.limits(0, 3).build().unwrap();
     let kept = [pool.acquire().await.unwrap(), pool.acquire().await.unwrap()];
+    let patience = Duration::from_millis(300);
+    let unhurried = pool.runtime_settings();
+    let mut hurried = unhurried;
+    hurried.acquire_timeout = patience;
+    pool.set_runtime_settings(hurried).unwrap();
     let error = pool.sqlx_pool(2).await.unwrap_err();
     let SqlxPoolError::TimedOut { surplus, waited } = error else {
         panic!("{error}");
@@ -112,6 +112,7 @@ async fn what_does_not_come_back_is_not_lent_and_not_waited_for_without_end() {
     assert!((patience..server::SOON).contains(&waited), "{waited:?}");
     assert_eq!(pool.engine().limits().max(), 3, "its part is back");
     drop(kept);
+    pool.set_runtime_settings(unhurried).unwrap();
     pool.sqlx_pool(2).await.unwrap().close().await;
 }
 
