@@ -121,6 +121,7 @@ impl OperationContext {
     /// # Ok(())
     /// # }
     /// ```
+    #[must_use]
     pub fn child(&self, operation: impl Into<Name>) -> Self {
         let (handler, operation) = (self.handler.clone(), operation.into());
         let (id, parent_id) = (OperationId(fastrand::u64(..)), self.id);
