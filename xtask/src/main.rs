@@ -11,6 +11,9 @@ mod child;
 mod ci;
 mod databases;
 mod demo;
+mod features;
+mod release;
+mod report;
 mod servers;
 mod simulate;
 mod telemetry;
@@ -46,6 +49,12 @@ enum Command {
     Databases(databases::Arguments),
     /// Run the market-data service under load, on servers started for it.
     Demo(demo::Arguments),
+    /// Build each published crate with each of its features, and any two of them.
+    Features(features::Arguments),
+    /// Pack what is published, and look for what a package has to bring along.
+    Release(release::Arguments),
+    /// Run the benches, and make the charts and tables of the documentation from what they measured.
+    Report(report::Arguments),
     /// Make the dashboard, the alert rules and the reference of the metrics from their table.
     Telemetry(telemetry::Arguments),
     /// Run the sizing policies of production, and other pools' ways, under simulated load.
@@ -65,6 +74,9 @@ fn main() -> ExitCode {
         Command::Ci(arguments) => ci::run(arguments),
         Command::Databases(arguments) => databases::run(arguments),
         Command::Demo(arguments) => demo::run(arguments),
+        Command::Features(arguments) => features::run(arguments),
+        Command::Release(arguments) => release::run(arguments),
+        Command::Report(arguments) => report::run(arguments),
         Command::Telemetry(arguments) => telemetry::run(arguments),
         Command::Simulate(arguments) => simulate::run(arguments),
         Command::Test(arguments) => test::run(arguments),
