@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use pool_mongo::MongoPool;
 use pool_postgres::PostgresPool;
-use pool_telemetry::Registry;
+use pool_telemetry::{OtlpExporter, Registry};
 
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::prelude::*;
@@ -90,6 +90,7 @@ async fn the_password_is_on_no_surface() {
         );
     }
     let address = listener.address();
+    let exported_from = registry.clone();
     // Long enough for events to be heard, shown and sent.
     tokio::time::sleep(Duration::from_millis(2_500)).await;
     let pages = tokio::task::spawn_blocking(move || {
@@ -106,6 +107,12 @@ async fn the_password_is_on_no_surface() {
             .iter()
             .map(|path| get(&format!("http://{address}{path}")).unwrap())
             .collect();
+        pages.push(operate(address, TOKEN, "{\"min\": 1, \"max\": 3}"));
+        pages.push(operate(address, TOKEN, "{\"min\": 9, \"max\": 3}"));
+        pages.push(operate(address, CANARY, "{\"min\": 1, \"max\": 3}"));
+        // Others know the token by its beginning, and no more.
+        pages.push(operate(address, &TOKEN[..TOKEN.len() - 1], "{}"));
+        pages.push(exported(&exported_from));
         pages.push(first_of_stream(&format!("http://{address}/api/stream")));
         pages
     })
@@ -127,6 +134,55 @@ async fn the_password_is_on_no_surface() {
         }
     }
     listener.stop().await;
+}
+
+/// What an operation is answered, with its headers.
+fn operate(address: std::net::SocketAddr, token: &str, body: &str) -> String {
+    let agent: ureq::Agent = ureq::Agent::config_builder()
+        .http_status_as_error(false)
+        .build()
+        .into();
+    let answer = agent
+        .post(format!("http://{address}/api/pools/postgres-0/resize"))
+        .header("authorization", format!("Bearer {token}"))
+        .content_type("application/json")
+        .send(body);
+    let mut answer = answer.unwrap();
+    let told = format!("{} {:?}", answer.status(), answer.headers());
+    told + &answer.body_mut().read_to_string().unwrap()
+}
+
+/// What an exporter sends, and what it says of itself; its own credentials go to the collector, and
+/// nowhere else.
+fn exported(registry: &Registry) -> String {
+    use std::io::Read as _;
+
+    let collector = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let builder = OtlpExporter::builder(registry.clone())
+        .url(format!("http://{}/", collector.local_addr().unwrap()))
+        .header("authorization", format!("Bearer {TOKEN} {CANARY}"))
+        .timeout(Duration::from_secs(5));
+    let mut told = format!("{builder:?}");
+    let exporter = builder.start().unwrap();
+    let (mut taken, _) = collector.accept().unwrap();
+    taken
+        .set_read_timeout(Some(Duration::from_millis(500)))
+        .unwrap();
+    let mut sent = Vec::new();
+    // Until there is no more for a while: nobody answers.
+    let _ = taken.read_to_end(&mut sent);
+    let sent = String::from_utf8_lossy(&sent).into_owned();
+    let (head, body) = sent.split_once("\r\n\r\n").unwrap();
+    assert!(
+        head.contains(CANARY) && body.contains("postgres-0"),
+        "{sent}"
+    );
+    drop(taken);
+    while exporter.status().failed == 0 {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    told += &format!("{exporter:?} {:?}", exporter.status());
+    told + body
 }
 
 /// Host and port of a server that the suite was given.

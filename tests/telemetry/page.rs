@@ -1,8 +1,11 @@
 //! The live page in a real browser.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use pool_core::Pool;
 use pool_telemetry::Registry;
+use pool_testkit::ScriptedManager;
 use serde_json::Value;
 use test_browser::{Browser, BrowserError};
 
@@ -33,6 +36,172 @@ const NUMBERS: [&str; 9] = [
     "errors",
 ];
 
+/// What the page shows of a pool, read in one go.
+fn card(browser: &mut Browser, pool: &str) -> Vec<String> {
+    let element = format!("document.querySelector('[data-pool=\"{pool}\"]')");
+    let fields = serde_json::to_string(&NUMBERS).unwrap();
+    let all = browser
+        .evaluate(&format!(
+            "{fields}.map(field => {element}?.querySelector(`[data-field=${{field}}]`).textContent)"
+        ))
+        .unwrap();
+    let all = all.as_array().unwrap().iter();
+    all.map(|one| one.as_str().unwrap_or_default().to_owned())
+        .collect()
+}
+
+/// What the listener tells of a pool, by the same names.
+fn told(page: &str, pool: &str) -> Value {
+    let told = json(&format!("{page}api/pools"));
+    let pools = told["pools"].as_array().unwrap().iter();
+    pools
+        .filter(|one| one["name"] == pool)
+        .cloned()
+        .next()
+        .unwrap()
+}
+
+/// Whatever holds connections and waits for them, until it is dropped.
+struct Load(Vec<tokio::task::JoinHandle<()>>);
+
+impl Load {
+    /// So many callers, each of which holds a connection or waits for one.
+    async fn still(pool: &Pool<ScriptedManager>, callers: usize) -> Self {
+        let hold = |pool: Pool<ScriptedManager>| async move {
+            let held = pool.acquire_timeout(Duration::from_secs(600)).await;
+            std::future::pending::<()>().await;
+            drop(held);
+        };
+        let load = Self(
+            (0..callers)
+                .map(|_| tokio::spawn(hold(pool.clone())))
+                .collect(),
+        );
+        let at_rest = || {
+            let now = pool.pool_metrics();
+            let served = now.active_connections + now.waiting_requests;
+            served as usize == callers && now.connecting == 0 && now.closing == 0
+        };
+        while !at_rest() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        load
+    }
+
+    /// More callers than connections, who give up soon: something is counted all the time.
+    fn restless(pool: &Pool<ScriptedManager>) -> Self {
+        let again = |pool: Pool<ScriptedManager>| async move {
+            loop {
+                if let Ok(held) = pool.acquire_timeout(Duration::from_millis(20)).await {
+                    tokio::time::sleep(Duration::from_millis(30)).await;
+                    drop(held);
+                }
+            }
+        };
+        Self((0..12).map(|_| tokio::spawn(again(pool.clone()))).collect())
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        self.0.iter().for_each(tokio::task::JoinHandle::abort);
+    }
+}
+
+/// Step by step another state, each of which the page comes to show number for number; then counters
+/// while they run, which the page may not be ahead of, nor behind by more than two seconds.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_page_follows_what_changes() {
+    let Some(mut browser) = browser() else { return };
+    let registry = Registry::new();
+    let (pool, script) = pool("moving");
+    registry.register(pool.clone()).unwrap();
+    let listener = listen(&registry, "127.0.0.1:0").await;
+    let page = format!("http://{}/", listener.address());
+    let opened = page.clone();
+    let mut browser = tokio::task::spawn_blocking(move || {
+        browser.resize(1280, 900, false).unwrap();
+        browser.open(&opened).unwrap();
+        browser
+    })
+    .await
+    .unwrap();
+    let mut seen = BTreeSet::new();
+    for (callers, max) in [
+        (1, 4),
+        (4, 4),
+        (7, 4),
+        (7, 6),
+        (2, 6),
+        (0, 3),
+        (5, 2),
+        (3, 8),
+    ] {
+        pool.set_limits(1, max).unwrap();
+        let load = Load::still(&pool, callers).await;
+        let own = page.clone();
+        let (back, shown) = tokio::task::spawn_blocking(move || {
+            let own = told(&own, "moving");
+            let expected = NUMBERS.map(|field| own[field].to_string()).to_vec();
+            let began = Instant::now();
+            while card(&mut browser, "moving") != expected {
+                let late = began.elapsed() > Duration::from_secs(5);
+                let shown = card(&mut browser, "moving");
+                assert!(!late, "{callers} of {max}: {shown:?}, {expected:?}");
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            (browser, expected)
+        })
+        .await
+        .unwrap();
+        browser = back;
+        seen.insert(shown);
+        drop(load);
+        while pool.pool_metrics().active_connections > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+    assert!(seen.len() >= 7, "too little has changed: {seen:?}");
+
+    pool.set_limits(1, 2).unwrap();
+    let load = Load::restless(&pool);
+    let (own, counted) = (page.clone(), "[data-pool=moving] [data-field=timeouts]");
+    let (back, steps) = tokio::task::spawn_blocking(move || {
+        let timeouts = || {
+            told(&own, "moving")["counters"]["timeouts"]
+                .as_u64()
+                .unwrap()
+        };
+        let shown = |browser: &mut Browser| {
+            let text = format!("document.querySelector('{counted}').textContent");
+            let text = browser.evaluate(&text).unwrap();
+            text.as_str().unwrap().parse::<u64>().unwrap()
+        };
+        let mut steps = BTreeSet::new();
+        for _ in 0..4 {
+            let least = timeouts();
+            std::thread::sleep(Duration::from_secs(2));
+            let shown = shown(&mut browser);
+            let most = timeouts();
+            assert!((least..=most).contains(&shown), "{least} {shown} {most}");
+            steps.insert(shown);
+        }
+        (browser, steps)
+    })
+    .await
+    .unwrap();
+    browser = back;
+    assert_eq!(steps.len(), 4, "the counter did not move: {steps:?}");
+    drop(load);
+    drop(script);
+    tokio::task::spawn_blocking(move || {
+        assert_eq!(browser.errors().unwrap(), Vec::<String>::new())
+    })
+    .await
+    .unwrap();
+    listener.stop().await;
+}
+
 fn shown(browser: &mut Browser, pool: &str, field: &str) -> Value {
     let element = format!("document.querySelector('[data-pool=\"{pool}\"] [data-field={field}]')");
     browser.evaluate(&format!("{element}.textContent")).unwrap()
@@ -47,7 +216,12 @@ async fn the_page_shows_what_is_and_does_what_it_is_told() {
     let (orders, _script) = pool("shop/orders");
     let (stock, _other) = pool("shop/stock");
     registry.register(orders.clone()).unwrap();
+    // Neither registered in the order of their names, nor told in it.
     registry.register(stock.clone()).unwrap();
+    let others = ["zebra", "audit", "shop/invoices"].map(|name| pool(name).0);
+    for other in &others {
+        registry.register(other.clone()).unwrap();
+    }
     // Two in use, one idle; and a caller in line at the other.
     let mut held = Vec::new();
     for _ in 0..3 {
@@ -93,8 +267,19 @@ async fn the_page_shows_what_is_and_does_what_it_is_told() {
             browser
                 .evaluate("document.querySelectorAll('.uplot').length")
                 .unwrap(),
-            12
+            30
         );
+        let order = browser
+            .evaluate("[...document.querySelectorAll('[data-pool]')].map(one => one.dataset.pool)")
+            .unwrap();
+        let sorted = [
+            "audit",
+            "shop/invoices",
+            "shop/orders",
+            "shop/stock",
+            "zebra",
+        ];
+        assert_eq!(order, serde_json::json!(sorted));
 
         // The operator, by keyboard alone: the token, then new limits.
         browser
@@ -123,10 +308,31 @@ async fn the_page_shows_what_is_and_does_what_it_is_told() {
                 "document.querySelector('{max}').textContent === '9'"
             ))
             .unwrap();
-        eprintln!("the resize was shown after {:?}", began.elapsed());
+        assert!(
+            began.elapsed() < Duration::from_secs(2),
+            "{:?}",
+            began.elapsed()
+        );
         let told = "[...document.querySelectorAll('#events li')].some(one => \
                     one.textContent.includes('resized to 2..=9'))";
         browser.until(told).unwrap();
+
+        // Another operator, elsewhere: the page learns of it by the stream alone.
+        let began = Instant::now();
+        let elsewhere = ureq::post(format!("{page}api/pools/shop%2Forders/resize"))
+            .header("authorization", format!("Bearer {TOKEN}"))
+            .send_json(serde_json::json!({ "min": 2, "max": 8 }));
+        assert_eq!(elsewhere.unwrap().status(), 200);
+        browser
+            .until(&format!(
+                "document.querySelector('{max}').textContent === '8'"
+            ))
+            .unwrap();
+        assert!(
+            began.elapsed() < Duration::from_secs(2),
+            "{:?}",
+            began.elapsed()
+        );
         assert_eq!(browser.errors().unwrap(), Vec::<String>::new());
         let own = |address: &String| address.starts_with(&page) || address.starts_with("data:");
         let away: Vec<_> = browser
@@ -140,7 +346,7 @@ async fn the_page_shows_what_is_and_does_what_it_is_told() {
     })
     .await
     .unwrap();
-    assert_eq!((orders.limits().min(), orders.limits().max()), (2, 9));
+    assert_eq!((orders.limits().min(), orders.limits().max()), (2, 8));
 
     // The service restarts; the page finds it again.
     listener.stop().await;
@@ -163,6 +369,12 @@ async fn the_page_shows_what_is_and_does_what_it_is_told() {
                 "document.querySelector('{max}').textContent === '7'"
             ))
             .unwrap();
+        // What failed while nobody listened is over; from here on nothing may.
+        browser.forget();
+        let last = "document.querySelector('[data-pool=audit] [data-field=max]').textContent";
+        others[1].set_limits(1, 3).unwrap();
+        browser.until(&format!("{last} === '3'")).unwrap();
+        assert_eq!(browser.errors().unwrap(), Vec::<String>::new());
 
         // A phone, in the dark: nothing sticks out, and the colours are others.
         let ground = "getComputedStyle(document.body).backgroundColor";
@@ -182,6 +394,11 @@ async fn the_page_shows_what_is_and_does_what_it_is_told() {
         browser
             .until("document.activeElement.className === 'skip'")
             .unwrap();
+        assert_eq!(browser.errors().unwrap(), Vec::<String>::new());
+        let own = |address: &String| address.starts_with(&url) || address.starts_with("data:");
+        let requests = browser.requests().unwrap();
+        let away: Vec<_> = requests.iter().filter(|one| !own(one)).collect();
+        assert!(away.is_empty() && !requests.is_empty(), "{away:?}");
     })
     .await
     .unwrap();

@@ -75,40 +75,97 @@ fn promtool_accepts_the_rules_and_their_tests_pass() {
 
 /// A rule test that finds the wrong thing fails: the tests can.
 #[test]
-fn promtool_tells_when_a_threshold_moves() {
+fn promtool_tells_when_a_rule_changes() {
     let Some(promtool) = program("promtool", "prometheus") else {
         return;
     };
     let folder = crate::support::Folder::new("rules");
     let rules = artifacts::prometheus_rules(1.0);
-    for (was, is) in [
-        ("> 0.25", "> 0.15"),
-        (") == 1", ") == 0"),
-        ("> 0.01", "> 0.005"),
+    // Whose stories have to notice, what was changed, and the rules with it.
+    let mut changed: Vec<(&str, String, String)> = Vec::new();
+    for (alert, was, is) in [
+        ("PoolWaitHigh", "> 0.25", "> 0.15"),
+        ("PoolPaused", ") == 1", ") == 0"),
+        ("PoolAcquireTimeouts", "> 0.01", "> 0.005"),
+        ("PoolFlapping", "> 1.5", "> 0.9"),
+        // Windows longer than the time for which it has to hold: ten bad seconds would do.
+        ("PoolAcquireTimeouts", "total[1m]", "total[5m]"),
+        ("PoolConnectFailures", "total[1m]", "total[3m]"),
+        ("PoolHoldTimeRegression", "[5m]", "[12m]"),
+        ("PoolFlapping", "[5m]", "[12m]"),
+        // A series that is not looked at.
+        ("PoolFlapping", "direction=\"up\"", "direction=\"down\""),
+        ("PoolFlapping", "direction=\"down\"", "direction=\"up\""),
     ] {
         assert!(rules.contains(was), "{was}");
-        std::fs::write(folder.0.join("pools.rules.yml"), rules.replace(was, is)).unwrap();
+        changed.push((alert, is.to_owned(), rules.replace(was, is)));
+    }
+    // Each alert has to hold for its time.
+    for alert in artifacts::ALERTS {
+        let begin = rules.find(&format!("alert: {}\n", alert.name)).unwrap();
+        let wait = begin + rules[begin..].find("for: ").unwrap() + "for: ".len();
+        let end = wait + rules[wait..].find('\n').unwrap();
+        let hasty = format!("{}0s{}", &rules[..wait], &rules[end..]);
+        changed.push((alert.name, "at once".to_owned(), hasty));
+    }
+    for (alert, is, rules) in changed {
+        std::fs::write(folder.0.join("pools.rules.yml"), rules).unwrap();
         let tests = folder.0.join("tests.yml");
-        std::fs::write(&tests, artifacts::prometheus_rule_tests()).unwrap();
+        std::fs::write(&tests, stories_of(alert)).unwrap();
         let output = Command::new(&promtool)
             .args(["test", "rules"])
             .arg(&tests)
             .output()
             .unwrap();
-        assert!(!output.status.success(), "{is} was not noticed");
+        assert_eq!(output.status.code(), Some(1), "{alert}: {is}");
+        let said =
+            String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+        assert!(
+            said.contains("FAILED"),
+            "{alert}: {is} was not noticed: {said}"
+        );
+    }
+}
+
+/// The stories of one alert: all of them take too long for each change.
+fn stories_of(alert: &str) -> String {
+    const BEGIN: &str = "  - name: '";
+    let all = artifacts::prometheus_rule_tests();
+    let mut parts = all.split(BEGIN);
+    let head = parts.next().unwrap().to_owned();
+    let own: Vec<_> = parts
+        .filter(|story| story.starts_with(&format!("{alert} ")))
+        .collect();
+    assert!(own.len() > 4, "{alert}: {}", own.len());
+    own.iter().fold(head, |text, story| text + BEGIN + story)
+}
+
+#[test]
+fn an_alert_leads_to_its_section_from_anywhere() {
+    for alert in artifacts::ALERTS {
+        let (address, section) = (alert.runbook(), alert.name.to_lowercase());
+        assert!(address.starts_with("https://"), "{address}");
+        let end = format!("/docs/runbook.md#{section}");
+        assert!(address.ends_with(&end), "{address}");
     }
 }
 
 #[tokio::test]
 async fn promtool_finds_nothing_wrong_with_the_metrics() {
-    let Some(promtool) = program("promtool", "prometheus") else {
-        return;
-    };
     let registry = Registry::new();
     for name in ["orders", "stock"] {
         registry.register(pool(name).0).unwrap();
     }
-    let (_, text) = TextFormat::Classic.render(&registry.read());
+    check_metrics(&TextFormat::Classic.render(&registry.read()).1);
+}
+
+/// What promtool says of a scrape: nothing.
+#[track_caller]
+pub(crate) fn check_metrics(text: &str) {
+    let Some(promtool) = program("promtool", "prometheus") else {
+        return;
+    };
+    assert!(text.contains("pool_ready"), "{text}");
     let mut check = Command::new(promtool)
         .args(["check", "metrics"])
         .stdin(Stdio::piped())

@@ -67,7 +67,7 @@ pub(crate) fn succeed(command: &mut Command) -> Output {
     output
 }
 
-/// Asks until there is an answer, for two minutes at most.
+/// Asks until there is an answer, for five minutes at most.
 #[track_caller]
 pub(crate) fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     let began = Instant::now();
@@ -76,8 +76,8 @@ pub(crate) fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
             return answer;
         }
         assert!(
-            began.elapsed() < Duration::from_secs(120),
-            "not within two minutes: {what}"
+            began.elapsed() < Duration::from_secs(300),
+            "not within five minutes: {what}"
         );
         std::thread::sleep(Duration::from_millis(100));
     }

@@ -1,6 +1,6 @@
 //! `cargo xtask bench`: this project and its peers, side by side in one run.
 
-use std::path::{PathBuf, absolute};
+use std::path::{Path, PathBuf, absolute};
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context as _, Result};
@@ -29,7 +29,7 @@ pub(crate) struct Arguments {
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum Suite {
+pub(crate) enum Suite {
     /// A checkout on a fake connection: pool-core, deadpool, bb8, mobc, fast_pool; sqlx on a server.
     Checkout,
     /// Resolving, scopes, operations: service-container, shaku, dependency-injector.
@@ -41,7 +41,10 @@ enum Suite {
 }
 
 impl Suite {
-    const fn program(self) -> &'static str {
+    pub(crate) const ALL: [Self; 4] =
+        [Self::Checkout, Self::Container, Self::Mongo, Self::Postgres];
+
+    pub(crate) const fn program(self) -> &'static str {
         match self {
             Self::Checkout => "checkout",
             Self::Container => "container",
@@ -88,6 +91,17 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     }
     servers::tell(&mut bench, &servers);
     child::run(&mut bench).map(ExitCode::from)
+}
+
+/// Runs a whole suite for its figures.
+pub(crate) fn measure(suite: Suite, json: &Path) -> Result<ExitCode> {
+    run(&Arguments {
+        suite,
+        quick: false,
+        only: None,
+        json: Some(json.to_owned()),
+        check: false,
+    })
 }
 
 /// Builds a program of `benches/`, and gives the command that runs it; none when it does not build.

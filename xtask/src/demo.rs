@@ -3,6 +3,7 @@
 
 use std::path::{PathBuf, absolute};
 use std::process::ExitCode;
+use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
 use clap::Args;
@@ -67,12 +68,19 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let passed = arguments.pass_on()?;
     // Built before the servers start: they need not wait for the compiler. In the profile of the
     // tests, so that a fresh machine compiles the drivers once.
+    let began = Instant::now();
     let mut build = workspace::cargo();
     build.args(["build", "--package", PACKAGE]);
     if let Some(failed) = child::succeed(&mut build)? {
         return Ok(failed);
     }
+    let built = began.elapsed();
     let servers = servers::all(&Kind::ALL)?;
+    eprintln!(
+        "demo: built in {:.1} s, servers up after {:.1} s more",
+        built.as_secs_f64(),
+        (began.elapsed() - built).as_secs_f64()
+    );
     let mut service = workspace::cargo();
     service
         .args(["run", "--quiet", "--package", PACKAGE, "--"])

@@ -12,6 +12,9 @@ mod ci;
 mod databases;
 mod demo;
 mod miri;
+mod features;
+mod release;
+mod report;
 mod servers;
 mod simulate;
 mod telemetry;
@@ -49,6 +52,12 @@ enum Command {
     Demo(demo::Arguments),
     /// Run the unit tests that do no I/O under miri, where it is installed.
     Miri,
+    /// Build each published crate with each of its features, and any two of them.
+    Features(features::Arguments),
+    /// Pack what is published, and look for what a package has to bring along.
+    Release(release::Arguments),
+    /// Run the benches, and make the charts and tables of the documentation from what they measured.
+    Report(report::Arguments),
     /// Make the dashboard, the alert rules and the reference of the metrics from their table.
     Telemetry(telemetry::Arguments),
     /// Run the sizing policies of production, and other pools' ways, under simulated load.
@@ -69,6 +78,9 @@ fn main() -> ExitCode {
         Command::Databases(arguments) => databases::run(arguments),
         Command::Demo(arguments) => demo::run(arguments),
         Command::Miri => miri::run(),
+        Command::Features(arguments) => features::run(arguments),
+        Command::Release(arguments) => release::run(arguments),
+        Command::Report(arguments) => report::run(arguments),
         Command::Telemetry(arguments) => telemetry::run(arguments),
         Command::Simulate(arguments) => simulate::run(arguments),
         Command::Test(arguments) => test::run(arguments),

@@ -17,6 +17,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 
+use crate::report;
 use crate::workspace::{self, Metadata};
 
 /// A place at which a rule does not hold.
@@ -94,6 +95,12 @@ pub(crate) fn check() -> Result<bool> {
             .map(|package| package.name.as_str())
             .collect();
         problems.extend(changelog::check(&read(&changelog)?, &packages));
+    }
+
+    for stale in report::stale(&root)? {
+        let file = stale.strip_prefix(&root).unwrap_or(&stale);
+        let rule = "not what the figures say that are kept: cargo xtask report --redraw";
+        problems.push(Problem::new(&file.to_string_lossy(), 1, rule));
     }
 
     problems.sort();

@@ -1,5 +1,6 @@
 //! The workspace as cargo sees it.
 
+use std::collections::BTreeMap;
 use std::env;
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -41,6 +42,12 @@ pub(crate) struct Package {
     pub(crate) manifest_path: PathBuf,
     pub(crate) dependencies: Vec<Dependency>,
     pub(crate) targets: Vec<Target>,
+    /// Each with what it switches on.
+    #[serde(default)]
+    pub(crate) features: BTreeMap<String, Vec<String>>,
+    /// The registries that it may go to: nothing for any, none for one that is not published.
+    #[serde(default)]
+    pub(crate) publish: Option<Vec<String>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -74,6 +81,13 @@ impl Metadata {
             said.trim()
         );
         serde_json::from_slice(&output.stdout).context("could not read what cargo metadata says")
+    }
+
+    /// Those that others get.
+    pub(crate) fn published(&self) -> impl Iterator<Item = &Package> {
+        let published =
+            |package: &&Package| package.publish.as_ref().is_none_or(|to| !to.is_empty());
+        self.packages.iter().filter(published)
     }
 
     pub(crate) fn package(&self, name: &str) -> Option<&Package> {

@@ -14,7 +14,7 @@ use hdrhistogram::Histogram;
 use crate::peers::{BadListener, Peer, PoolCore, Resizable};
 
 /// Opens all connections, so that no load meets a connect.
-async fn warm<P: Peer>(max: u32) -> Arc<P> {
+pub async fn warm<P: Peer>(max: u32) -> Arc<P> {
     let pool = Arc::new(P::build(max).await);
     let mut held = Vec::new();
     for _ in 0..max {

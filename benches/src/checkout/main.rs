@@ -3,6 +3,7 @@
 mod loads;
 mod memory;
 mod peers;
+mod scraped;
 mod targets;
 
 use std::path::PathBuf;
@@ -131,6 +132,10 @@ async fn measure(quick: bool, only: &str) -> anyhow::Result<Report> {
         }
         if wanted("checkout/listeners") {
             listened(&mut report, ops / 10).await;
+        }
+        if wanted("checkout/scraped") {
+            // Long enough for some scrapes in each round.
+            scraped::scraped(&mut report, time * 3).await?;
         }
         if wanted("checkout/resize") {
             resized::<PoolCore>(&mut report, time / 2).await;

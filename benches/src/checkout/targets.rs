@@ -113,4 +113,14 @@ pub const TARGETS: &[Target] = &[
         factor: 1.10,
         of: Of::Subject("nobody listens"),
     },
+    Target {
+        ours: Series {
+            benchmark: "checkout/scraped",
+            subject: "scraped every second",
+            metric: "ops_per_s",
+        },
+        bound: Bound::AtLeast,
+        factor: 0.98,
+        of: Of::Subject("nobody scrapes"),
+    },
 ];

@@ -109,3 +109,8 @@ pub use crate::pool::Pool;
 pub use crate::runtime_settings::RuntimeSettings;
 pub use crate::sizing::{DynamicPoolConfig, DynamicSizing};
 pub use crate::warmup::WarmupReport;
+
+/// The example of the README is compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}

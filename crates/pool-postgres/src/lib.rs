@@ -260,6 +260,11 @@ pub use crate::share::{SqlxPool, SqlxPoolError};
 pub use crate::target::{PgHosts, TargetSessionAttrs};
 pub use crate::transaction::PgTransaction;
 
+/// The example of the README is compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}
+
 /// Compiles the page for those who come from sqlx's own pool.
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/from-sqlx.md")]

@@ -24,7 +24,11 @@ class Pool {
     this.root.dataset.pool = name;
     setText(this.root.querySelector("h2"), name);
     this.fields = new Map([...this.root.querySelectorAll("[data-field]")].map(e => [e.dataset.field, e]));
-    byId("pools").append(this.root);
+    // By name, however they come: a card stays where it is when a service restarts.
+    const after = [...pools.values()].map(pool => pool.root)
+      .filter(root => root.dataset.pool > name)
+      .sort((a, b) => (a.dataset.pool < b.dataset.pool ? -1 : 1));
+    byId("pools").insertBefore(this.root, after[0] ?? null);
     this.charts = new Charts(this.root.querySelector(".charts"), name);
     this.root.addEventListener("submit", event => this.submit(event));
     this.root.addEventListener("click", event => this.click(event));

@@ -68,6 +68,23 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_readme_shows_every_column() {
+        let readme = include_str!("../README.md");
+        let shown = readme
+            .lines()
+            .find(|line| line.contains("min..target..max"));
+        let shown = shown.expect("the head of a table");
+        let mut rest = shown;
+        for column in HEADER {
+            let at = rest
+                .find(column)
+                .unwrap_or_else(|| panic!("{column}: {shown}"));
+            rest = &rest[at + column.len()..];
+        }
+        assert_eq!(rest.trim(), "", "a column that there is not: {shown}");
+    }
+
+    #[test]
     fn a_full_pool_with_callers_in_line_is_exhausted() {
         let mut pool = json!({
             "name": "orders", "state": "open", "activeConnections": 4, "idleConnections": 0,

@@ -1,6 +1,9 @@
 //! The console as its user meets it: arguments, output, exit code.
 
-use std::process::{Command, Output};
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc::{self, Receiver};
+use std::time::{Duration, Instant};
 
 use pool_core::Pool;
 use pool_core::sizing::{DynamicSizing as _, SizingMode};
@@ -137,4 +140,133 @@ async fn a_listener_that_is_away_is_named() {
         .run(None, &["list", "--url", "http://127.0.0.1:1"])
         .await;
     ended.says(false, "no answer from http://127.0.0.1:1");
+}
+
+/// `poolctl top` at work, line by line.
+struct Top {
+    process: Child,
+    lines: Receiver<String>,
+}
+
+impl Top {
+    fn start(url: &str) -> Self {
+        let mut process = Command::new(env!("CARGO_BIN_EXE_poolctl"))
+            .args(["top", "--url", url])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let output = BufReader::new(process.stdout.take().unwrap());
+        let (tell, lines) = mpsc::channel();
+        // It ends with the output, or when nobody wants to know.
+        std::thread::spawn(move || {
+            for line in output.lines().map_while(Result::ok) {
+                if tell.send(line).is_err() {
+                    break;
+                }
+            }
+        });
+        Self { process, lines }
+    }
+
+    /// Reads on until a line has all the parts.
+    #[track_caller]
+    fn until(&self, parts: &[&str]) {
+        let began = Instant::now();
+        let mut last = String::new();
+        while began.elapsed() < Duration::from_secs(30) {
+            let Ok(line) = self.lines.recv_timeout(Duration::from_secs(10)) else {
+                break;
+            };
+            if parts.iter().all(|part| line.contains(part)) {
+                return;
+            }
+            last = line;
+        }
+        panic!("no line with {parts:?}; the last one: {last}");
+    }
+}
+
+impl Drop for Top {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn top_follows_the_pools_and_waits_for_a_listener_that_restarts() {
+    let Stage { pool, listener } = stage().await;
+    let address = listener.address();
+    let top = Top::start(&format!("http://{address}"));
+    top.until(&["pool", "min..target..max", "waiting"]);
+    top.until(&["shop/orders", "open", "1..1..4"]);
+    pool.set_limits(2, 3).unwrap();
+    top.until(&["shop/orders", "2..2..3"]);
+    let mut held = Vec::new();
+    for _ in 0..3 {
+        held.push(pool.acquire_owned().await.unwrap());
+    }
+    let patient = pool.clone();
+    let waiting = tokio::spawn(async move {
+        patient
+            .acquire_timeout(Duration::from_secs(600))
+            .await
+            .map(drop)
+    });
+    top.until(&["shop/orders", "exhausted"]);
+
+    listener.stop().await;
+    top.until(&["no answer from"]);
+    let registry = Registry::new();
+    registry.register(pool.clone()).unwrap();
+    let again = Listener::builder(registry)
+        .address(address.to_string())
+        .start()
+        .await
+        .unwrap();
+    top.until(&["shop/orders", "exhausted"]);
+    drop(held);
+    waiting.await.unwrap().unwrap();
+    top.until(&["shop/orders", "open"]);
+    again.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn top_ends_when_nobody_looks_any_more() {
+    let stage = stage().await;
+    let mut process = Command::new(env!("CARGO_BIN_EXE_poolctl"))
+        .args([
+            "top",
+            "--url",
+            &format!("http://{}", stage.listener.address()),
+        ])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut first = String::new();
+    let mut output = BufReader::new(process.stdout.take().unwrap());
+    output.read_line(&mut first).unwrap();
+    drop(output);
+    let ended = tokio::task::spawn_blocking(move || process.wait_with_output().unwrap());
+    let ended = tokio::time::timeout(Duration::from_secs(30), ended).await;
+    let ended = ended.expect("it goes on for nobody").unwrap();
+    let errors = String::from_utf8_lossy(&ended.stderr);
+    assert!(ended.status.success() && errors.is_empty(), "{errors}");
+}
+
+#[test]
+fn top_says_when_there_has_never_been_a_listener() {
+    let ended = Command::new(env!("CARGO_BIN_EXE_poolctl"))
+        .args(["top", "--url", "http://127.0.0.1:1"])
+        .output()
+        .unwrap();
+    let errors = String::from_utf8_lossy(&ended.stderr);
+    assert!(!ended.status.success(), "{errors}");
+    assert!(
+        errors.contains("no answer from http://127.0.0.1:1"),
+        "{errors}"
+    );
 }

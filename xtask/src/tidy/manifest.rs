@@ -3,7 +3,13 @@
 use crate::tidy::{File, Problem};
 
 /// Keys of `[package]` that are written once, in the workspace.
-const INHERITED: &[&str] = &["edition", "license", "rust-version", "version"];
+const INHERITED: &[&str] = &[
+    "edition",
+    "license",
+    "repository",
+    "rust-version",
+    "version",
+];
 
 /// The workspace forbids `unsafe`.
 pub(crate) fn check_root(file: &File) -> Vec<Problem> {
@@ -67,7 +73,7 @@ mod tests {
 
     const MEMBER: &str = "[package]\nname = \"x\"\nversion.workspace = true\n\
         edition = { workspace = true }\nrust-version.workspace = true # as all\n\
-        license.workspace = true\n\n[lints]\nworkspace = true\n";
+        license.workspace = true\nrepository.workspace = true\n\n[lints]\nworkspace = true\n";
 
     #[track_caller]
     fn check(text: &str, expected: &[(usize, &str)]) {

@@ -64,12 +64,28 @@ impl Times {
     }
 }
 
-/// The 99th percentile of waits of one pool, as a recorded series.
-pub(super) const WAIT_P99: &str = "pool:wait_seconds:p99_5m";
+/// The 99th percentile of waits of one pool, as recorded series: their names and seconds.
+pub(super) const WAIT_P99: [(&str, f64); 2] = [
+    ("pool:wait_seconds:p99_2m", 120.0),
+    ("pool:wait_seconds:p99_5m", 300.0),
+];
 
-pub(super) fn wait_p99(times: &Times) -> String {
-    let (wait, window) = (name("db.client.connection.wait_time"), times.of(300.0));
+pub(super) fn wait_p99(times: Times, seconds: f64) -> String {
+    let (wait, window) = (name("db.client.connection.wait_time"), times.of(seconds));
     format!("histogram_quantile(0.99, sum by ({BY}, le) (rate({wait}_bucket[{window}])))")
+}
+
+/// The part of all callers that waited in vain, over a window.
+fn in_vain(window: &str) -> String {
+    let failed = format!(
+        "sum by ({BY}) (rate({}[{window}]))",
+        name("db.client.connection.timeouts")
+    );
+    let served = format!(
+        "sum by ({BY}) (rate({}_count[{window}]))",
+        name("db.client.connection.wait_time")
+    );
+    format!("{failed} / ({failed} + {served})")
 }
 
 /// The mean time held over a window, of one pool.
@@ -82,6 +98,9 @@ fn mean_hold(window: &str, offset: &str) -> String {
 }
 
 /// Every alert, those that page first.
+///
+/// None fires on what lasted for ten seconds: what an expression looks back over is shorter than the
+/// time for which it has to hold. Where a longer look is wanted, a short one stands beside it.
 pub const ALERTS: &[Alert] = &[
     Alert {
         name: "PoolExhausted",
@@ -108,16 +127,8 @@ pub const ALERTS: &[Alert] = &[
         summary: "lets more than one caller in a hundred wait in vain",
         holds: 120.0,
         expression: |times| {
-            let window = times.of(300.0);
-            let failed = format!(
-                "sum by ({BY}) (rate({}[{window}]))",
-                name("db.client.connection.timeouts")
-            );
-            let served = format!(
-                "sum by ({BY}) (rate({}_count[{window}]))",
-                name("db.client.connection.wait_time")
-            );
-            format!("{failed} / ({failed} + {served}) > 0.01")
+            let (short, long) = (in_vain(&times.of(60.0)), in_vain(&times.of(300.0)));
+            format!("{long} > 0.01\nand on ({BY})\n{short} > 0.01")
         },
         labels: &[],
     },
@@ -137,7 +148,10 @@ pub const ALERTS: &[Alert] = &[
         severity: Severity::Ticket,
         summary: "lets one caller in a hundred wait for more than 250 ms",
         holds: 300.0,
-        expression: |_| format!("{WAIT_P99} > 0.25"),
+        expression: |_| {
+            let [(short, _), (long, _)] = WAIT_P99;
+            format!("{long} > 0.25\nand on ({BY})\n{short} > 0.25")
+        },
         labels: &[],
     },
     Alert {
@@ -153,8 +167,8 @@ pub const ALERTS: &[Alert] = &[
             );
             format!(
                 "sum by ({BY}) ({target}) >= on ({BY}) sum by ({BY}) ({max})\n\
-                 unless on ({BY})\n\
-                 sum by ({BY}) ({min}) >= on ({BY}) sum by ({BY}) ({max})"
+                 and on ({BY})\n\
+                 sum by ({BY}) ({min}) < on ({BY}) sum by ({BY}) ({max})"
             )
         },
         labels: &[],
@@ -174,7 +188,7 @@ pub const ALERTS: &[Alert] = &[
         name: "PoolHoldTimeRegression",
         severity: Severity::Ticket,
         summary: "holds connections three times as long as two hours ago: a slower database, or slower code",
-        holds: 300.0,
+        holds: 600.0,
         expression: |times| {
             let (now, before) = (times.of(300.0), times.of(3_600.0));
             let then = mean_hold(&before, &format!(" offset {before}"));
@@ -186,13 +200,14 @@ pub const ALERTS: &[Alert] = &[
         name: "PoolFlapping",
         severity: Severity::Ticket,
         summary: "grows and shrinks again and again",
-        holds: 0.0,
+        holds: 600.0,
         expression: |times| {
-            let (resizes, window) = (name("pool.resizes"), times.of(900.0));
+            let (resizes, window) = (name("pool.resizes"), times.of(300.0));
+            // More than one: a single step is extrapolated to a little more than it is.
             let moved = |direction: &str| {
                 format!(
                     "sum by ({BY}) (increase({resizes}{{reason=\"target\", \
-                     direction=\"{direction}\"}}[{window}])) > 3"
+                     direction=\"{direction}\"}}[{window}])) > 1.5"
                 )
             };
             format!("{}\nand on ({BY})\n{}", moved("up"), moved("down"))
@@ -242,9 +257,11 @@ impl Alert {
         )
     }
 
-    /// Where to read on.
+    /// Where to read on: an address, since whoever is paged has no copy of the repository at hand.
     #[must_use]
     pub fn runbook(&self) -> String {
-        format!("docs/runbook.md#{}", self.name.to_lowercase())
+        let repository = env!("CARGO_PKG_REPOSITORY");
+        let section = self.name.to_lowercase();
+        format!("{repository}/blob/main/docs/runbook.md#{section}")
     }
 }

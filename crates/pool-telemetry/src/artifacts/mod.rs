@@ -48,6 +48,12 @@ pub fn metric_reference() -> String {
         Every metric has the attribute `db.client.connection.pool.name`, the pool's name. \
         Prometheus writes\n`_` for `.` in names of attributes. The first nine are those of \
         OpenTelemetry's semantic conventions.\nHistograms have buckets from 100 µs to 30 s.\n\n\
+        Of a MongoDB pool a connection is a *lease*: the right to one operation at a time, which is what \
+        callers\nwait for and what is resized. The driver's sockets follow the leases, later and not one \
+        for one: it keeps up\nto its own ceiling open until they have been idle for `max_idle_time`, and \
+        has some of its own for\nmonitoring. `MongoPool::sockets()` counts them, server by server; \
+        `create_time` is how long a lease\ntook to be ready, and that of a socket only where one had \
+        to be opened.\n\n\
         | metric | type | unit | in Prometheus | attributes | is |\n|---|---|---|---|---|---|\n"
         .to_owned();
     for metric in METRICS {

@@ -14,8 +14,10 @@ pub fn prometheus_rules(scale: f64) -> String {
     let mut text = "# Made by `cargo xtask telemetry` from crates/pool-telemetry/src/artifacts; \
                     do not edit.\ngroups:\n  - name: pools\n    rules:\n"
         .to_owned();
-    let _ = writeln!(text, "      - record: {WAIT_P99}");
-    expression(&mut text, &wait_p99(&times));
+    for (record, seconds) in WAIT_P99 {
+        let _ = writeln!(text, "      - record: {record}");
+        expression(&mut text, &wait_p99(times, seconds));
+    }
     for alert in ALERTS {
         let _ = writeln!(text, "      - alert: {}", alert.name);
         expression(&mut text, &(alert.expression)(&times));
