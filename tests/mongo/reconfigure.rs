@@ -201,3 +201,32 @@ async fn a_client_that_cannot_be_used_leaves_the_old_one_serving() {
         "{closed:?}"
     );
 }
+
+/// Callers that waited out what the last server had earned would be told of a password that is not
+/// in use any more.
+#[tokio::test(flavor = "multi_thread")]
+async fn failures_of_the_old_client_are_not_the_new_ones() {
+    let Some(site) = Site::new("forgotten").await else {
+        return;
+    };
+    for _ in 0..5 {
+        let wrong = with_password(&site.url, CANARY);
+        let pool = site.builder_for(&wrong).limits(0, 2).build().await.unwrap();
+        let right = pool.reconfigure().uri(site.url.as_str());
+        let right = right.prepare().await.unwrap();
+        // Up to the last moment, so that it falls into a pause between attempts.
+        let until = Instant::now() + Duration::from_secs(1);
+        while Instant::now() < until {
+            pool.acquire().await.map(drop).unwrap_err();
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        right.take_over();
+        let began = Instant::now();
+        let lease = pool.acquire().await.unwrap();
+        let took = began.elapsed();
+        assert!(took < Duration::from_millis(100), "{took:?}");
+        lease.run_command(doc! { "ping": 1 }).await.unwrap();
+        drop(lease);
+        pool.close(Duration::MAX).await;
+    }
+}

@@ -90,6 +90,30 @@ async fn a_transaction_commits_all_or_nothing_on_one_lease() {
     site.clean().await;
 }
 
+/// The driver's rule: what ends the transaction itself means it, and its value is the outcome.
+#[tokio::test(flavor = "multi_thread")]
+async fn work_may_end_its_transaction_itself() {
+    let Some(site) = Site::new("ended").await else {
+        return;
+    };
+    let pool = site.pool(|builder| builder.limits(0, 1)).await;
+    let accounts = accounts(&pool).await;
+    let aborted = pool.with_transaction(async |db, session| {
+        add(&db, "a", -10, session).await?;
+        session.abort_transaction().await?;
+        Ok::<_, Error>("aborted")
+    });
+    assert_eq!(aborted.await.unwrap(), "aborted");
+    let committed = pool.with_transaction(async |db, session| {
+        add(&db, "b", 10, session).await?;
+        session.commit_transaction().await?;
+        Ok::<_, Error>("committed")
+    });
+    assert_eq!(committed.await.unwrap(), "committed");
+    assert_eq!(balances(&accounts).await, [100, 110]);
+    site.clean().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_transaction_that_meets_another_is_run_again() {
     let Some(site) = Site::new("conflict").await else {

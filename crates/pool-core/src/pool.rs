@@ -305,6 +305,21 @@ impl<M: ConnectionManager> Pool<M> {
         self.shared.step(|state, now, fx| state.soft_evict(now, fx));
     }
 
+    /// Ends the pause between failed connects, for whoever has seen that the server is there
+    /// again: if anybody waits, one connect begins now. Should it fail too, the pauses go on
+    /// growing.
+    pub fn retry_now(&self) {
+        self.shared.step(|state, now, fx| state.retry_now(now, fx));
+    }
+
+    /// For whoever has pointed the manager at another server or user: evicts as
+    /// [`soft_evict`](Self::soft_evict), and forgets what the last server did. The pause between
+    /// failed connects ends, no caller is told of an earlier failure any more, also not of that of
+    /// a connect which is still under way, and a server that had no room has been left.
+    pub fn start_over(&self) {
+        self.shared.step(|state, now, fx| state.start_over(now, fx));
+    }
+
     /// Lends nothing and opens nothing until [`resume`](Self::resume), or until `deadline` is
     /// over. Callers wait, within their own time; connections in use stay with their holders.
     pub fn pause(&self, deadline: Duration) {

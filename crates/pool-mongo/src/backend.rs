@@ -10,7 +10,7 @@ use mongodb::event::EventHandler;
 use mongodb::event::cmap::CmapEvent;
 use mongodb::event::sdam::SdamEvent;
 use mongodb::options::ClientOptions;
-use mongodb::{Client, Database};
+use mongodb::{Client, Database, ServerType};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, OnceCell, Semaphore};
 use tokio::time::Instant;
@@ -29,6 +29,8 @@ pub(crate) struct Watch {
     pub(crate) sockets: Sockets,
     /// Moves whenever the driver loses its trust in a server. A proof older than that is none.
     doubts: AtomicU64,
+    /// Moves whenever the driver finds a server that it can use, a new primary for instance.
+    finds: AtomicU64,
     /// Wakes the pool's keeper after a doubt, and when a server can be used.
     pub(crate) changed: Notify,
     /// The latest failed heartbeat since the latest that succeeded.
@@ -98,6 +100,7 @@ impl Backend {
         let watch = Arc::new(Watch {
             sockets: Sockets::new(ceiling),
             doubts: AtomicU64::new(0),
+            finds: AtomicU64::new(0),
             changed: Notify::new(),
             heartbeat: Mutex::new(None),
             heartbeat_failed: Notify::new(),
@@ -318,9 +321,14 @@ impl Watch {
                 self.doubts.fetch_add(1, Ordering::Release);
                 self.changed.notify_one();
             }
-            CmapEvent::PoolReady(_) => self.changed.notify_one(),
+            CmapEvent::PoolReady(_) => self.found(),
             _ => {}
         }
+    }
+
+    fn found(&self) {
+        self.finds.fetch_add(1, Ordering::Release);
+        self.changed.notify_one();
     }
 
     fn sdam(&self, event: SdamEvent) {
@@ -330,8 +338,20 @@ impl Watch {
                 self.heartbeat_failed.notify_waiters();
             }
             SdamEvent::ServerHeartbeatSucceeded(_) => *self.heartbeat.lock() = None,
+            SdamEvent::ServerDescriptionChanged(event)
+                if event.new_description.server_type()
+                    != event.previous_description.server_type()
+                    && event.new_description.server_type() != ServerType::Unknown =>
+            {
+                self.found();
+            }
             _ => {}
         }
+    }
+
+    /// How often the driver has found a server that it can use.
+    pub(crate) fn finds(&self) -> u64 {
+        self.finds.load(Ordering::Acquire)
     }
 
     /// How often the driver has lost its trust in a server.

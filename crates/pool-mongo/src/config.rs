@@ -237,6 +237,10 @@ impl Settings {
             problems.push(invalid.into());
         }
         let ceiling = self.ceiling();
+        if let Some(ceiling) = self.ceiling.filter(|ceiling| *ceiling > Limits::CEILING) {
+            let most = Limits::CEILING;
+            problems.push(SettingProblem::Ceiling { ceiling, most });
+        }
         if max > ceiling {
             problems.push(SettingProblem::AboveCeiling {
                 setting: "max",
@@ -340,6 +344,22 @@ mod tests {
             text.contains("max 150") && text.contains("ceiling 120"),
             "{text}"
         );
+    }
+
+    /// The account of a server's sockets has a place for each.
+    #[test]
+    fn a_ceiling_that_no_server_has_room_for_is_refused() {
+        let mut settings = Settings {
+            ceiling: Some(Limits::CEILING),
+            ..Settings::default()
+        };
+        assert_eq!(settings.problems(), []);
+        settings.ceiling = Some(u32::MAX);
+        let problems = settings.problems();
+        assert_eq!(problems.len(), 1);
+        assert_eq!(problems[0].setting(), "ceiling");
+        let text = problems[0].to_string();
+        assert!(text.contains("ceiling 4294967295"), "{text}");
     }
 
     #[test]

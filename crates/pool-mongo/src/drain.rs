@@ -41,7 +41,7 @@ impl MongoPool {
         self.inner.stop.cancel();
         self.inner.tasks.close();
         let leases = self.inner.engine.close(deadline).await;
-        let end = began + deadline;
+        let end = after(deadline);
         let backend = self.inner.backend();
         let (in_time, shut_down) = shut_down(&backend.client, leases.clean, end).await;
         let tasks_ended = timeout_at(end, self.inner.tasks.wait()).await.is_ok();
@@ -53,6 +53,13 @@ impl MongoPool {
             elapsed: began.elapsed(),
         }
     }
+}
+
+/// The moment that is `time` from now, or as good as never where the clock does not reach so far.
+pub(crate) fn after(time: Duration) -> Instant {
+    const NEVER: Duration = Duration::from_secs(60 * 60 * 24 * 365 * 30);
+    let now = Instant::now();
+    now.checked_add(time).unwrap_or_else(|| now + NEVER)
 }
 
 /// Shuts a client down until `end`; what it waits for is cut off a little earlier.
@@ -83,5 +90,15 @@ impl std::fmt::Display for MongoDrainReport {
             write!(f, "; {} sockets open", self.sockets_open)?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_beyond_the_clock_is_far_away() {
+        assert!(after(Duration::MAX) > Instant::now() + Duration::from_secs(1 << 29));
     }
 }

@@ -100,6 +100,15 @@ pub enum SettingProblem {
         /// The ceiling.
         ceiling: u32,
     },
+    /// More sockets than any pool may have.
+    #[error("ceiling {ceiling} is above {most}: no server has room for so many sockets")]
+    #[non_exhaustive]
+    Ceiling {
+        /// The ceiling.
+        ceiling: u32,
+        /// [`Limits::CEILING`](pool_core::Limits::CEILING).
+        most: u32,
+    },
     /// The fields of dynamic sizing contradict each other.
     #[error("{0}")]
     Dynamic(String),
@@ -135,6 +144,7 @@ impl SettingProblem {
             Self::Limits(_) => "max_connections",
             Self::AboveCeiling { setting: "max", .. } => "max_connections",
             Self::AboveCeiling { .. } | Self::Dynamic(_) => "dynamic",
+            Self::Ceiling { .. } => "ceiling",
             Self::NoDatabase | Self::DatabaseName { .. } => "database",
             Self::Zero { setting, .. } => match *setting {
                 "acquire_timeout" => "acquire_timeout_ms",

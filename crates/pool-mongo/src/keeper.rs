@@ -28,8 +28,9 @@ pub(crate) fn start(inner: &Arc<Inner>, events: PoolEvents) {
         .spawn(keep_warm(Arc::downgrade(inner), events, stop));
 }
 
-/// Follows how the driver trusts its servers: tells of it, and evicts all leases whenever trust is
-/// lost, so that the next callers wait until a server can be used again, or are told why not.
+/// Follows how the driver trusts its servers: tells of it, evicts all leases whenever trust is
+/// lost, so that the next callers wait until a server can be used again, or are told why not, and
+/// lets them ask at once when the driver has found one.
 async fn follow_trust(inner: Weak<Inner>, stop: CancellationToken) {
     let current = || inner.upgrade().map(|inner| inner.backend());
     let Some(mut backend) = current() else { return };
@@ -45,14 +46,22 @@ async fn follow_trust(inner: Weak<Inner>, stop: CancellationToken) {
             // Replaced: what has happened to the new client so far was before it took over.
             seen = Seen {
                 doubts: now.watch.doubts(),
+                finds: now.watch.finds(),
                 servers: HashMap::new(),
             };
             backend = now;
         }
+        // Read first: a server that is found after a doubt is found for the leases, too.
+        let finds = backend.watch.finds();
         let doubts = backend.watch.doubts();
         if doubts != seen.doubts {
             seen.doubts = doubts;
             inner.engine.soft_evict();
+        }
+        if finds != seen.finds {
+            seen.finds = finds;
+            // Otherwise callers wait out a pause that was drawn while the server was away.
+            inner.engine.retry_now();
         }
         for (address, trust) in backend.watch.sockets.trust() {
             for event in seen.news(address, trust) {
@@ -66,6 +75,7 @@ async fn follow_trust(inner: Weak<Inner>, stop: CancellationToken) {
 #[derive(Default)]
 struct Seen {
     doubts: u64,
+    finds: u64,
     servers: HashMap<ServerAddress, Trust>,
 }
 

@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::backend::Backend;
 use crate::builder::{MARGIN, checked, client_options};
 use crate::config::{MongoConfig, Settings};
-use crate::drain::shut_down;
+use crate::drain::{after, shut_down};
 use crate::error::{MongoConnectError, MongoPoolError};
 use crate::pool::{Inner, MongoPool};
 
@@ -160,7 +160,7 @@ impl MongoReconfigure {
         let drain_within = self.drain_within;
         let (mut report, old) = self.prepare().await?.swap();
         if let Some(old) = old {
-            let drained = timeout_at(Instant::now() + drain_within, old.unused());
+            let drained = timeout_at(after(drain_within), old.unused());
             let _ = drained.await;
             report.old_leases = old.leases.count();
         }
@@ -351,8 +351,8 @@ impl Inner {
     fn take_over(&self, new: Arc<Backend>, uri: SecretString) -> Arc<Backend> {
         *self.uri.lock() = uri;
         let old = self.engine.manager().replace(new);
-        // Leases that are idle now, or being opened, are the old client's.
-        self.engine.soft_evict();
+        // Leases that are idle now, or being opened, are the old client's, and so are failures.
+        self.engine.start_over();
         old.watch.changed.notify_one();
         old
     }

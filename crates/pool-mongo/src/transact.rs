@@ -56,6 +56,9 @@ pub(crate) async fn transact<T>(
 async fn commit(session: &mut ClientSession, end: Instant) -> Result<()> {
     loop {
         match session.commit_transaction().await {
+            // What the driver says before it asks the server: the work has ended the transaction
+            // itself, which the specification takes for its intention.
+            Err(error) if matches!(&*error.kind, ErrorKind::Transaction { .. }) => return Ok(()),
             Err(error)
                 if error.contains_label(UNKNOWN_TRANSACTION_COMMIT_RESULT)
                     && !is_max_time_expired(&error)

@@ -27,6 +27,8 @@ pub(crate) struct Backoff {
     stillborn: u32,
     /// Until when the next one counts as one in a row.
     stillborn_until: Nanos,
+    /// Attempts of earlier periods were made at a server that the pool has left.
+    left_before: u64,
 }
 
 impl Backoff {
@@ -37,7 +39,26 @@ impl Backoff {
             until: 0,
             stillborn: 0,
             stillborn_until: 0,
+            left_before: 0,
         }
+    }
+
+    /// Ends the pause, not the care: the next attempt is made now, and alone.
+    pub(crate) const fn cut_short(&mut self) {
+        self.until = 0;
+    }
+
+    /// Begins anew, as with a server that has never failed.
+    pub(crate) const fn start_over(&mut self) {
+        let left_before = self.period + 1;
+        *self = Self::new();
+        self.period = left_before;
+        self.left_before = left_before;
+    }
+
+    /// Whether an attempt was made at a server that the pool has left.
+    const fn left(&self, period: u64) -> bool {
+        period < self.left_before
     }
 
     pub(crate) const fn waits(&self, now: Nanos) -> bool {
@@ -346,6 +367,13 @@ impl<C> State<C> {
             error: Arc::clone(&failure.error),
             fault: failure.fault,
         });
+        fx.kick = true;
+        fx.changed = true;
+        if self.backoff.left(order.period) {
+            // Says nothing of the server that callers wait for.
+            self.pump(now, fx);
+            return;
+        }
         let bounds = (self.rules.backoff_base, self.rules.backoff_cap);
         self.backoff
             .failed(order.period, began, bounds, &mut self.rng);
@@ -355,8 +383,6 @@ impl<C> State<C> {
             ConnectFault::Permanent | ConnectFault::Transient => {}
         }
         fx.forgotten.extend(self.last_failure.replace(failure));
-        fx.kick = true;
-        fx.changed = true;
         self.pump(now, fx);
     }
 

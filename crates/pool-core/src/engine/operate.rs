@@ -101,6 +101,23 @@ impl<C> State<C> {
         self.grow(now, fx);
     }
 
+    /// Somebody has seen the server: what would be tried after a pause is tried now.
+    pub(crate) fn retry_now(&mut self, now: Nanos, fx: &mut Effects<C>) {
+        if self.backoff.waits(now) {
+            self.backoff.cut_short();
+            self.grow(now, fx);
+        }
+    }
+
+    /// Connects go to another server from now on: nothing that the last one did holds for it.
+    pub(crate) fn start_over(&mut self, now: Nanos, fx: &mut Effects<C>) {
+        self.generation += 1;
+        self.close_idle(CloseReason::Evicted, fx);
+        self.backoff.start_over();
+        fx.forgotten.extend(self.last_failure.take());
+        self.resized(now, fx);
+    }
+
     fn close_idle(&mut self, reason: CloseReason, fx: &mut Effects<C>) {
         for slot in std::mem::take(&mut self.idle) {
             self.retire(slot, reason, fx);

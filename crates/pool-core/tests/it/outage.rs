@@ -335,3 +335,75 @@ async fn an_attempt_that_hung_is_its_own_pause() {
         end(pool, &script).await;
     }
 }
+
+/// Somebody who watches the server has seen it: nobody waits out the pause.
+#[tokio::test(start_paused = true)]
+async fn a_server_that_is_seen_again_is_asked_at_once() {
+    for seed in 0..20 {
+        let (builder, script) = scripted();
+        let pool = builder
+            .limits(0, 10)
+            .backoff(secs(20), secs(20))
+            .acquire_timeout(secs(60))
+            .seed(seed)
+            .build()
+            .unwrap();
+        script
+            .connect()
+            .always(Answer::Fails(ConnectFault::Transient));
+        let caller = tokio::spawn(pool.acquire_owned());
+        eventually("an attempt has failed", || {
+            script.connect().calls() > 0 && pool.counts().connecting == 0
+        })
+        .await;
+        let calls = script.connect().calls();
+        pool.retry_now();
+        settle().await;
+        assert!(script.connect().calls() > calls, "seed {seed}");
+        script.connect().works();
+        let began = Instant::now();
+        pool.retry_now();
+        drop(served(caller).await);
+        assert!(began.elapsed() < ms(100), "{:?}", began.elapsed());
+        end(pool, &script).await;
+    }
+}
+
+/// What the last server did says nothing of the one that takes its place.
+#[tokio::test(start_paused = true)]
+async fn nobody_is_told_of_a_server_that_has_been_left() {
+    let (builder, script) = scripted();
+    let pool = builder
+        .limits(0, 10)
+        .backoff(secs(20), secs(20))
+        .seed(3)
+        .build()
+        .unwrap();
+    script
+        .connect()
+        .always(Answer::Fails(ConnectFault::Permanent));
+    denied(in_time("an answer", pool.acquire()).await);
+    script.connect().works();
+    pool.start_over();
+    let began = Instant::now();
+    drop(take(&pool, 1).await);
+    assert!(began.elapsed() < ms(100), "{:?}", began.elapsed());
+    end(pool, &script).await;
+}
+
+/// The same for an attempt that was under way when the server was left.
+#[tokio::test(start_paused = true)]
+async fn an_attempt_at_a_server_that_has_been_left_fails_nobody() {
+    let (builder, script) = scripted();
+    let pool = builder.limits(0, 10).build().unwrap();
+    script.connect().takes(ms(100));
+    script
+        .connect()
+        .next(1, Answer::Fails(ConnectFault::Permanent));
+    let caller = tokio::spawn(pool.acquire_owned());
+    settle().await;
+    assert_eq!(pool.counts().connecting, 1);
+    pool.start_over();
+    drop(served(caller).await);
+    end(pool, &script).await;
+}
