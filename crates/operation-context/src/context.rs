@@ -23,7 +23,7 @@ use crate::home::{Home, Parent};
 /// Whose the pools are decides what [`dispose`](Self::dispose) closes. With a container given by
 /// [`container`](Self::container) the context is *shared*: it opens a scope of that container and
 /// ends only the scope. Without one it is *owned*: what it needs is made for it alone, from the
-/// [standard configuration](ConfigSources::standard) or the one given by
+/// [standard configuration](connection_factory::ConfigSources::standard) or the one given by
 /// [`config`](Self::config), and its end closes the pools.
 ///
 /// Nothing is opened before it is asked for. A context that is dropped without `dispose` ends its
