@@ -54,11 +54,8 @@ fn card(browser: &mut Browser, pool: &str) -> Vec<String> {
 fn told(page: &str, pool: &str) -> Value {
     let told = json(&format!("{page}api/pools"));
     let pools = told["pools"].as_array().unwrap().iter();
-    pools
-        .filter(|one| one["name"] == pool)
-        .cloned()
-        .next()
-        .unwrap()
+    let mut pools = pools.filter(|one| one["name"] == pool);
+    pools.next().cloned().unwrap()
 }
 
 /// Whatever holds connections and waits for them, until it is dropped.
