@@ -66,7 +66,8 @@ async fn the_server_never_counts_more_than_the_budget_and_nobody_is_starved() {
         .unwrap();
     let ours = format!("{name}_{}_%", std::process::id());
     let mut by_b = None;
-    let (mut peak, mut too_many) = (0, None);
+    let mut peak = 0;
+    let mut too_many: Option<(Instant, HashSet<(i32, String)>)> = None;
     let began = Instant::now();
     loop {
         let seen: Vec<(i32, String)> = sqlx::query_as(
@@ -80,8 +81,8 @@ async fn the_server_never_counts_more_than_the_budget_and_nobody_is_starved() {
         // The server lists a backend for a moment after its client has gone, and another one may
         // have come by then: of a list that is too long, no more than the budget may stay.
         let (since, listed) =
-            too_many.get_or_insert_with(|| (Instant::now(), HashSet::from_iter(seen.clone())));
-        listed.retain(|backend: &(i32, String)| seen.contains(backend));
+            too_many.get_or_insert_with(|| (Instant::now(), seen.iter().cloned().collect()));
+        listed.retain(|backend| seen.contains(backend));
         if listed.len() <= MAX as usize {
             too_many = None;
         } else {
