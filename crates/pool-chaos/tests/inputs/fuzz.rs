@@ -19,8 +19,6 @@ const ITS_PLACES: &[&str] = &[
     "uri = \"mongodb://app:c4n4ry-p4ssw0rd@",
     " url: postgres://app:c4n4ry-p4ssw0rd@",
     " uri: \"mongodb://app:c4n4ry-p4ssw0rd@",
-    "__URL=postgres://app:c4n4ry-p4ssw0rd@",
-    "__URI=mongodb://app:c4n4ry-p4ssw0rd@",
     "authorization: Bearer c4n4ry-p4ssw0rd",
 ];
 
@@ -250,7 +248,17 @@ fn stands_for_a_password(input: &str) -> bool {
     let is_a_url = schemes
         .iter()
         .any(|scheme| input.starts_with(&format!("{scheme}app:{CANARY}@")));
-    input.matches(CANARY).count() == in_place + usize::from(is_a_url)
+    // Of a variable, its value is what follows the first of its equals signs.
+    let is_a_variable = |line: &&str| {
+        let Some((name, value)) = line.split_once('=') else {
+            return false;
+        };
+        let (url, uri) = (name.ends_with("__URL"), name.ends_with("__URI"));
+        (url && value.starts_with("postgres://app:c4n4ry-p4ssw0rd@"))
+            || (uri && value.starts_with("mongodb://app:c4n4ry-p4ssw0rd@"))
+    };
+    let variables = input.lines().filter(is_a_variable).count();
+    input.matches(CANARY).count() == in_place + variables + usize::from(is_a_url)
 }
 
 pub(crate) fn list<T: std::fmt::Display + std::fmt::Debug>(problems: &[T]) -> String {
