@@ -10,6 +10,7 @@
 
 mod campaign;
 mod database;
+#[cfg(feature = "engine")]
 pub mod engine;
 mod gate;
 mod oracle;
@@ -24,7 +25,7 @@ mod workload;
 mod world;
 
 pub use crate::campaign::{Outcome, campaign, campaign_with};
-pub use crate::database::Scalability;
+pub use crate::database::{Fit, Scalability};
 pub use crate::gate::{Gate, gates, steady};
 pub use crate::oracle::{WAIT_TARGET, oracle};
 pub use crate::random::{Duration, Random};
