@@ -115,7 +115,8 @@ impl Report {
                     .map_or(lines.len(), |(at, _)| *at);
                 let line = lines.entry(at).or_insert((&series.subject, Vec::new()));
                 let (metric, unit) = (series.metric, series.unit);
-                line.1.push(format!("{metric} {value:.1} {unit}{relation}"));
+                let value = shown(value);
+                line.1.push(format!("{metric} {value} {unit}{relation}"));
             }
             for (subject, cells) in lines.values() {
                 let cells: Vec<_> = cells.iter().map(|cell| format!("{cell:<34}")).collect();
@@ -155,6 +156,15 @@ impl Report {
         };
         std::fs::write(file, serde_json::to_vec_pretty(&contents)?)
             .map_err(|error| anyhow::anyhow!("{}: {error}", file.display()))
+    }
+}
+
+/// One digit after the point, or enough of a small value to tell it from nothing.
+fn shown(value: f64) -> String {
+    match value.abs() {
+        size if size == 0.0 || size >= 1.0 => format!("{value:.1}"),
+        size if size >= 0.01 => format!("{value:.3}"),
+        _ => format!("{value:.6}"),
     }
 }
 

@@ -21,6 +21,7 @@ mod telemetry;
 mod test;
 mod test_integration;
 mod tidy;
+mod validate_sizing;
 mod workspace;
 
 use std::process::ExitCode;
@@ -68,6 +69,8 @@ enum Command {
     TestIntegration(test_integration::Arguments),
     /// Check what no compiler checks: which crate uses which, and the rules of the source.
     Tidy,
+    /// Put pools that size themselves under load on real servers, beside fixed ones and peers.
+    ValidateSizing(validate_sizing::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -86,6 +89,7 @@ fn main() -> ExitCode {
         Command::Test(arguments) => test::run(arguments),
         Command::TestIntegration(arguments) => test_integration::run(arguments),
         Command::Tidy => tidy::run(),
+        Command::ValidateSizing(arguments) => validate_sizing::run(arguments),
     };
     ended.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");

@@ -3,6 +3,7 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+#[cfg(feature = "engine")]
 use crate::engine;
 use crate::oracle::oracle;
 use crate::score::Run;
@@ -54,6 +55,7 @@ pub fn campaign_with(
 ///
 /// As [`engine::run`].
 #[must_use]
+#[cfg(feature = "engine")]
 pub fn campaign_on_engine(workloads: &[Workload], subjects: &[Subject], seed: u64) -> Vec<Outcome> {
     let hindsight = |workload: &Workload| {
         if subjects.contains(&Subject::FixedOracle) {

@@ -10,6 +10,7 @@
 
 mod campaign;
 mod database;
+#[cfg(feature = "engine")]
 pub mod engine;
 mod gate;
 mod oracle;
@@ -23,8 +24,10 @@ mod time;
 mod workload;
 mod world;
 
-pub use crate::campaign::{Outcome, campaign, campaign_on_engine, campaign_with};
-pub use crate::database::Scalability;
+#[cfg(feature = "engine")]
+pub use crate::campaign::campaign_on_engine;
+pub use crate::campaign::{Outcome, campaign, campaign_with};
+pub use crate::database::{Fit, Scalability};
 pub use crate::gate::{Gate, gates, sound, steady};
 pub use crate::oracle::{WAIT_TARGET, oracle};
 pub use crate::random::{Duration, Random};
