@@ -145,15 +145,16 @@ pub(super) async fn policy(
     if mode.is_none() && sizing.is_none() {
         return Err(Refusal::Pool("want `mode`, `sizing` or both".to_owned()));
     }
-    if let Some(config) = sizing {
+    let adopt = |config: DynamicPoolConfig| -> Result<(), Refusal> {
         let set = watched.pool.set_dynamic_pool_config(config);
         set.map_err(|error| Refusal::Pool(error.to_string()))?;
         let state = if config.enabled { "on" } else { "off" };
         let (min, max) = (config.min_size, config.max_size);
         let done = format!("dynamic sizing {state}, {min}..={max}");
         shared.monitor.operated(&name, done);
-    }
-    if let Some(mode) = mode {
+        Ok(())
+    };
+    let enter = |mode| {
         watched.pool.set_sizing_mode(mode);
         let done = match mode {
             SizingMode::Apply => "decisions are applied",
@@ -161,6 +162,19 @@ pub(super) async fn policy(
             SizingMode::Freeze => "the target is frozen",
         };
         shared.monitor.operated(&name, done.to_owned());
+    };
+    match (mode, sizing) {
+        // What is to be advice only is not put in force on the way there.
+        (Some(mode @ (SizingMode::Advise | SizingMode::Freeze)), Some(config)) => {
+            let valid = config.validate();
+            valid.map_err(|error| Refusal::Pool(error.to_string()))?;
+            enter(mode);
+            adopt(config)?;
+        }
+        (mode, sizing) => {
+            sizing.map_or(Ok(()), adopt)?;
+            mode.into_iter().for_each(enter);
+        }
     }
     Ok(Json(shared.monitor.view_of(&watched)))
 }

@@ -104,6 +104,10 @@ async fn with_the_token_each_operation_reaches_the_pool() {
     stage.post("evict", r#"{"which": "all"}"#).await;
     assert!(stage.pool.pool_metrics().counters.closed.evicted >= 1);
 
+    let before = stage.pool.limits();
+    let wrong = r#"{"sizing": {"enabled": true, "minSize": 9, "maxSize": 6}, "mode": "advise"}"#;
+    assert_eq!(stage.post("policy", wrong).await.status, 422);
+    assert_eq!(stage.pool.sizing_mode(), SizingMode::Apply);
     let sizing = r#"{"sizing": {"enabled": true, "minSize": 2, "maxSize": 6}, "mode": "advise"}"#;
     assert_eq!(
         stage.post("policy", sizing).await.json()["sizing"]["maxSize"],
@@ -111,6 +115,7 @@ async fn with_the_token_each_operation_reaches_the_pool() {
     );
     assert!(stage.pool.dynamic_pool_config().unwrap().enabled);
     assert_eq!(stage.pool.sizing_mode(), SizingMode::Advise);
+    assert_eq!(stage.pool.limits(), before, "advice moves nothing");
     // An operator's word counts also where the policy only advises.
     let answer = stage.post("resize", r#"{"min": 1, "max": 8}"#).await;
     assert_eq!((answer.status, &answer.json()["max"]), (200, &8.into()));
