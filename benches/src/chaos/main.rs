@@ -159,6 +159,9 @@ impl Trial {
         if let Some(outcome) = &mut outcome {
             outcome.leaked_connections += left_after_the_end(stage).await;
         }
+        // What a subject has left behind is not the next one's.
+        stage.proxy.cut_all().await;
+        left_after_the_end(stage).await;
         self.table.add(scenario, subject.name(), outcome);
     }
 }
