@@ -14,6 +14,10 @@ const NOISE: Duration = Duration::from_secs(1);
 /// Longer than callers wait for a connection and for an operation.
 const FAULT: Duration = Duration::from_millis(2_500);
 
+/// The same where nothing ends by itself: callers have given up by then what they hold, and its
+/// cleaning has had its time as well.
+const SILENT_FAULT: Duration = Duration::from_secs(5);
+
 /// What is acknowledged is to outlive the server's process.
 fn options() -> PostgresOptions {
     PostgresOptions::default().setting("synchronous_commit", "on")
@@ -45,7 +49,11 @@ async fn nothing_that_befalls_the_server_costs_a_write_a_connection_or_a_callers
             continue;
         }
         let first = number * 1_000_000;
-        let outcome = run(scenario, &stage, &pool, first, FAULT, patience).await;
+        let fault = match scenario {
+            Scenario::Blackhole | Scenario::HalfOpen => SILENT_FAULT,
+            _ => FAULT,
+        };
+        let outcome = run(scenario, &stage, &pool, first, fault, patience).await;
         let outcome = outcome.expect("all others apply");
         let complaints = outcome.complaints(Duration::from_secs(1) + NOISE);
         assert!(

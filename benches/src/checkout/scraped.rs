@@ -46,7 +46,7 @@ async fn run(pool: &PoolCore, time: Duration) -> f64 {
     let mut ops = 0_u32;
     while began.elapsed() < time {
         for _ in 0..1_000 {
-            black_box(pool.checkout().await);
+            drop(black_box(pool.checkout().await));
         }
         ops += 1_000;
     }

@@ -138,5 +138,5 @@ pub const HOT: i32 = 8;
 
 /// One of the rows to be read, and one of those that are changed.
 pub fn any_rows() -> (i32, i32) {
-    (fastrand::i32(..ROWS), fastrand::i32(..HOT))
+    (fastrand::i32(0..ROWS), fastrand::i32(0..HOT))
 }

@@ -189,11 +189,13 @@ pub(crate) async fn befall<S: Subject, W: Witness>(
             return Some(fell);
         }
         Scenario::SlowConsumer => {
-            // So many events that whatever keeps them for the listener has run over.
+            // So many events that whatever keeps them for the listener has run over, some of them
+            // connections that are closed and opened.
+            let mut few = [FEW, MAX - 1, MAX - 1, MAX - 1].into_iter().cycle();
             while Instant::now() < end {
-                subject.resize(MAX - 1);
-                subject.resize(MAX);
+                subject.resize(few.next().unwrap_or(FEW));
                 tokio::time::sleep(Duration::from_millis(1)).await;
+                subject.resize(MAX);
             }
             let consumers = consumers.expect("they were added");
             assert_eq!(consumers.calls(), 1, "the listener hangs in its first call");
