@@ -90,8 +90,9 @@ pub async fn run(
         }
         pool.rest();
         leases.rest();
-        // What was closed in the background is gone then, and what the driver kept.
-        tokio::time::sleep(MAX_IDLE + Duration::from_secs(3)).await;
+        // What was closed in the background is gone then, what the driver kept, and the runtime's
+        // threads for what blocks, which stay for ten seconds.
+        tokio::time::sleep(MAX_IDLE + Duration::from_secs(8)).await;
         let sample = Sample::take()?;
         let Sample {
             resident_kib,

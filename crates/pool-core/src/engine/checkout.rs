@@ -92,6 +92,8 @@ impl<C> State<C> {
         // Upkeep may be asleep until a caller before this one runs out of time.
         fx.kick |= self.waiters.shuffled();
         self.pump(now, fx);
+        // Whoever waits for a check of an idle connection is not short of one.
+        self.tally.short += u64::from(self.waiters.len() > self.validating);
         Given::Place(number)
     }
 
