@@ -9,13 +9,6 @@ use test_servers::{Environment, MongoOptions};
 /// What a machine that is busy with other tests may add.
 const NOISE: Duration = Duration::from_secs(1);
 
-/// Longer than callers wait for a connection and for an operation.
-const FAULT: Duration = Duration::from_millis(2_500);
-
-/// The same where nothing ends by itself: callers have given up by then what they hold, and its
-/// cleaning has had its time as well.
-const SILENT_FAULT: Duration = Duration::from_secs(5);
-
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_that_befalls_the_server_costs_a_write_a_lease_or_a_callers_time() {
     if integration_tests::mongodb_url().is_none() {
@@ -43,10 +36,7 @@ async fn nothing_that_befalls_the_server_costs_a_write_a_lease_or_a_callers_time
             continue;
         }
         let first = number * 1_000_000;
-        let fault = match scenario {
-            Scenario::Blackhole | Scenario::HalfOpen => SILENT_FAULT,
-            _ => FAULT,
-        };
+        let fault = scenario.short_time();
         let outcome = run(scenario, &stage, &leases, first, fault, patience).await;
         let outcome = outcome.expect("all others apply");
         let complaints = outcome.complaints(Duration::from_secs(1) + NOISE);

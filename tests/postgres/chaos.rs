@@ -11,13 +11,6 @@ use crate::own_server::blocking;
 /// What a machine that is busy with other tests may add.
 const NOISE: Duration = Duration::from_secs(1);
 
-/// Longer than callers wait for a connection and for an operation.
-const FAULT: Duration = Duration::from_millis(2_500);
-
-/// The same where nothing ends by itself: callers have given up by then what they hold, and its
-/// cleaning has had its time as well.
-const SILENT_FAULT: Duration = Duration::from_secs(5);
-
 /// What is acknowledged is to outlive the server's process.
 fn options() -> PostgresOptions {
     PostgresOptions::default().setting("synchronous_commit", "on")
@@ -49,10 +42,7 @@ async fn nothing_that_befalls_the_server_costs_a_write_a_connection_or_a_callers
             continue;
         }
         let first = number * 1_000_000;
-        let fault = match scenario {
-            Scenario::Blackhole | Scenario::HalfOpen => SILENT_FAULT,
-            _ => FAULT,
-        };
+        let fault = scenario.short_time();
         let outcome = run(scenario, &stage, &pool, first, fault, patience).await;
         let outcome = outcome.expect("all others apply");
         let complaints = outcome.complaints(Duration::from_secs(1) + NOISE);
@@ -78,7 +68,8 @@ async fn a_replica_that_takes_over_with_the_address_costs_no_write() {
     let patience = Patience::with_slack(NOISE);
     let url = stage.witness.subject_url(stage.proxy.address());
     let pool = Arc::new(Postgres::new(&url, patience));
-    let outcome = run(Scenario::Failover, &stage, &pool, 1, FAULT, patience).await;
+    let scenario = Scenario::Failover;
+    let outcome = run(scenario, &stage, &pool, 1, scenario.short_time(), patience).await;
     let outcome = outcome.expect("it applies");
     let complaints = outcome.complaints(Duration::from_secs(1) + NOISE);
     assert!(complaints.is_empty(), "{complaints:?}\n{outcome:#?}");

@@ -13,7 +13,7 @@ use pool_postgres::PostgresPool;
 use pool_telemetry::{BUCKETS, METRICS, Registry, artifacts};
 
 use crate::rules::check_metrics;
-use crate::support::{Prometheus, get, listen, pool, root, until};
+use crate::support::{Prometheus, get, listen, pool, root, rules_as_they_are, until};
 
 /// For how long the pools are used and scraped: `POOLS_WATCHED_SECONDS`, or less than one would wait
 /// for in a suite.
@@ -196,7 +196,7 @@ fn bucket(seconds: f64) -> usize {
 /// The rules: as committed where `POOLS_RULES_AS_THEY_ARE` is set, which takes five minutes; else
 /// what the same code makes of them at a twentieth of their times.
 fn rules() -> String {
-    if std::env::var_os("POOLS_RULES_AS_THEY_ARE").is_some() {
+    if rules_as_they_are() {
         std::fs::read_to_string(root().join("alerts/pools.rules.yml")).unwrap()
     } else {
         artifacts::prometheus_rules(0.05)

@@ -95,8 +95,7 @@ pub(crate) async fn befall<S: Subject, W: Witness>(
             stage
                 .with_server(|server| server.kill().expect("it is ours"))
                 .await;
-            tokio::time::sleep(time).await;
-            fell.attempts_per_s = Some(attempts.per_second());
+            fell.attempts_per_s = Some(attempts.after(time).await);
             stage
                 .with_server(|server| server.restart().expect("it comes back"))
                 .await;
@@ -105,8 +104,7 @@ pub(crate) async fn befall<S: Subject, W: Witness>(
             stage
                 .with_server(|server| server.pause().expect("it is ours"))
                 .await;
-            tokio::time::sleep(time).await;
-            fell.attempts_per_s = Some(attempts.per_second());
+            fell.attempts_per_s = Some(attempts.after(time).await);
             stage
                 .with_server(|server| server.resume().expect("it is ours"))
                 .await;
@@ -115,8 +113,7 @@ pub(crate) async fn befall<S: Subject, W: Witness>(
             // What is swallowed is gone for good, and nobody says so: neither connections of that
             // time nor those that waited for an answer ever end by themselves.
             proxy.set(Fault::Blackhole).await;
-            tokio::time::sleep(time).await;
-            fell.attempts_per_s = Some(attempts.per_second());
+            fell.attempts_per_s = Some(attempts.after(time).await);
             proxy.set(Fault::Pass).await;
         }
         Scenario::ResetStorm => {
@@ -127,8 +124,7 @@ pub(crate) async fn befall<S: Subject, W: Witness>(
         }
         Scenario::HalfOpen => {
             proxy.set(Fault::HalfOpen(20)).await;
-            tokio::time::sleep(time).await;
-            fell.attempts_per_s = Some(attempts.per_second());
+            fell.attempts_per_s = Some(attempts.after(time).await);
             proxy.set(Fault::Pass).await;
         }
         Scenario::Slow => {
@@ -157,15 +153,13 @@ pub(crate) async fn befall<S: Subject, W: Witness>(
                 return None;
             }
             let attempts = Attempts::count(proxy);
-            tokio::time::sleep(time).await;
-            fell.attempts_per_s = Some(attempts.per_second());
+            fell.attempts_per_s = Some(attempts.after(time).await);
             stage.witness.set_full(false).await;
         }
         Scenario::BadCredentials => {
             stage.witness.set_password(false).await;
             proxy.cut_all().await;
-            tokio::time::sleep(time).await;
-            fell.attempts_per_s = Some(attempts.per_second());
+            fell.attempts_per_s = Some(attempts.after(time).await);
             stage.witness.set_password(true).await;
         }
         Scenario::Failover => {
@@ -227,7 +221,9 @@ impl<'p> Attempts<'p> {
         }
     }
 
-    fn per_second(&self) -> f64 {
+    /// How many a second, once `time` has passed as well.
+    async fn after(&self, time: Duration) -> f64 {
+        tokio::time::sleep(time).await;
         let accepted = self.proxy.accepted() - self.accepted;
         accepted as f64 / self.began.elapsed().as_secs_f64()
     }

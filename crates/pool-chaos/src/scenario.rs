@@ -37,7 +37,7 @@ scenarios! {
     Blackhole = "blackhole",
     /// All connections are reset, again and again.
     ResetStorm = "reset-storm",
-    /// New connections fall silent after the first bytes.
+    /// The server's side of each connection, old or new, falls silent after its first bytes.
     HalfOpen = "half-open",
     /// Each packet comes so much later that an operation takes fifty times as long.
     Slow = "slow",
@@ -85,6 +85,17 @@ impl Scenario {
             Self::Freeze => Duration::from_secs(10),
             Self::Blackhole => Duration::from_secs(15),
             _ => Duration::from_secs(5),
+        }
+    }
+
+    /// As short as it says something: longer than the callers wait for a connection and for an
+    /// operation. Where nothing ends by itself, what they have given up by then has had its
+    /// cleaning as well.
+    #[must_use]
+    pub const fn short_time(self) -> Duration {
+        match self {
+            Self::Blackhole | Self::HalfOpen => Duration::from_secs(5),
+            _ => Duration::from_millis(2_500),
         }
     }
 }

@@ -184,9 +184,7 @@ mod tests {
             };
             let mut policy = ThresholdPolicy::new(config).unwrap();
             let mut reversals = 0;
-            for (start, tenths) in
-                (5..60).flat_map(|start| (1..=600).step_by(2).map(move |d| (start, d)))
-            {
+            for (start, tenths) in (5..60).flat_map(|start| (1..=600).map(move |d| (start, d))) {
                 let demand = f64::from(tenths) / 10.0;
                 let (mut size, mut last) = (start, Direction::Stay);
                 for _ in 0..30 {

@@ -11,18 +11,7 @@ use pool_core::{
 };
 use pool_testkit::{Answer, settle};
 
-use crate::support::{Pool, end, line_up, ms, pool, scripted, secs, served, take};
-
-const CONFIG: DynamicPoolConfig = DynamicPoolConfig {
-    enabled: true,
-    min_size: 2,
-    max_size: 20,
-    scale_up_threshold: 70.0,
-    scale_down_threshold: 30.0,
-    scale_up_increment: 2,
-    scale_down_increment: 2,
-    evaluation_interval: 1_000,
-};
+use crate::support::{CONFIG, Pool, end, line_up, ms, pool, scripted, secs, served, take};
 
 /// Wants as many as there are, and allows so many, if it is not zero.
 #[derive(Clone, Debug, Default)]

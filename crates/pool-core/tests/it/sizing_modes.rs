@@ -12,21 +12,8 @@ use pool_core::{ConnectFault, DynamicPoolConfig, DynamicSizing as _, Limits, Poo
 use pool_testkit::{Answer, in_time, settle};
 
 use crate::support::{
-    Pool, check, end, fill, line_up, ms, pool, refused, scripted, secs, served, take,
+    CONFIG, Pool, check, end, fill, line_up, ms, pool, refused, scripted, secs, served, take,
 };
-
-const fn config() -> DynamicPoolConfig {
-    DynamicPoolConfig {
-        enabled: true,
-        min_size: 2,
-        max_size: 20,
-        scale_up_threshold: 70.0,
-        scale_down_threshold: 30.0,
-        scale_up_increment: 2,
-        scale_down_increment: 2,
-        evaluation_interval: 1_000,
-    }
-}
 
 /// Wants what it is told to want.
 #[derive(Clone, Debug, Default)]
@@ -92,13 +79,13 @@ async fn an_installed_policy_decides_at_its_own_pace() {
     assert_eq!(pool.counts().total, 2);
 
     // Another configuration changes its limits and lets it go on; a disabled one stops it.
-    pool.set_dynamic_pool_config(config()).unwrap();
+    pool.set_dynamic_pool_config(CONFIG).unwrap();
     told.wants(400);
     tokio::time::sleep(ms(600)).await;
     assert_eq!(pool.target(), 20);
     let off = DynamicPoolConfig {
         enabled: false,
-        ..config()
+        ..CONFIG
     };
     pool.set_dynamic_pool_config(off).unwrap();
     let asked = told.asked.load(Ordering::Relaxed);
@@ -107,8 +94,8 @@ async fn an_installed_policy_decides_at_its_own_pace() {
     assert_eq!(pool.target(), 2);
 
     // The thresholds again, as a policy like any other.
-    pool.set_dynamic_pool_config(config()).unwrap();
-    pool.set_sizing_policy(ThresholdPolicy::new(config()).unwrap());
+    pool.set_dynamic_pool_config(CONFIG).unwrap();
+    pool.set_sizing_policy(ThresholdPolicy::new(CONFIG).unwrap());
     tokio::time::sleep(ms(5_500)).await;
     assert_eq!(told.asked.load(Ordering::Relaxed), asked);
     let last = pool.sizing_decisions().pop().unwrap();
@@ -139,7 +126,7 @@ async fn advice_is_told_and_changes_nothing() {
     let pool = builder.limits(1, 4).build().unwrap();
     let mut events = pool.subscribe();
     pool.set_sizing_mode(SizingMode::Advise);
-    pool.set_dynamic_pool_config(config()).unwrap();
+    pool.set_dynamic_pool_config(CONFIG).unwrap();
     let held = take(&pool, 4).await;
     tokio::time::sleep(ms(1_100)).await;
     assert_eq!(pool.limits(), Limits::new(1, 4).unwrap());
@@ -266,7 +253,7 @@ fn clients(pool: &Pool, clients: usize, hold: fn(u32) -> u64) -> tokio::task::Jo
 #[tokio::test(start_paused = true)]
 async fn explain_says_why_the_pool_grew_and_shrank() {
     let (pool, script) = pool(0, 1);
-    pool.set_dynamic_pool_config(config()).unwrap();
+    pool.set_dynamic_pool_config(CONFIG).unwrap();
     settle().await;
     let said = pool.explain().to_string();
     assert!(said.contains("Nothing has been decided yet"), "{said}");
@@ -308,7 +295,7 @@ async fn explain_says_that_the_pool_is_at_its_ceiling() {
     let (pool, script) = pool(0, 1);
     let config = DynamicPoolConfig {
         max_size: 3,
-        ..config()
+        ..CONFIG
     };
     pool.set_dynamic_pool_config(config).unwrap();
     let held = take(&pool, 3).await;
@@ -369,7 +356,7 @@ async fn explain_says_that_growth_was_vetoed() {
 #[tokio::test(start_paused = true)]
 async fn growth_never_fights_a_server_that_is_full() {
     let (pool, script) = pool(2, 20);
-    pool.set_dynamic_pool_config(config()).unwrap();
+    pool.set_dynamic_pool_config(CONFIG).unwrap();
     settle().await;
     let held = take(&pool, 4).await;
     script
@@ -409,7 +396,7 @@ async fn growth_never_fights_a_server_that_is_full() {
 async fn the_target_waits_while_connects_fail() {
     let (builder, script) = scripted();
     let pool = builder.acquire_timeout(secs(5)).build().unwrap();
-    pool.set_dynamic_pool_config(config()).unwrap();
+    pool.set_dynamic_pool_config(CONFIG).unwrap();
     settle().await;
     let held = take(&pool, 2).await;
     script

@@ -3,13 +3,27 @@
 use std::future::Future;
 use std::time::Duration;
 
-use pool_core::{AcquireError, PoolBuilder, PoolCounts, PooledConnection, TimeSource};
+use pool_core::{
+    AcquireError, DynamicPoolConfig, PoolBuilder, PoolCounts, PooledConnection, TimeSource,
+};
 use pool_testkit::{Script, ScriptedManager, eventually, in_time, settle};
 use tokio::task::JoinHandle;
 
 pub(crate) type Pool = pool_core::Pool<ScriptedManager>;
 pub(crate) type Guard = PooledConnection<'static, ScriptedManager>;
 pub(crate) type Caller = JoinHandle<Result<Guard, AcquireError>>;
+
+/// From 2 to 20, two at a time, every second: for stories of sizing that are not about the numbers.
+pub(crate) const CONFIG: DynamicPoolConfig = DynamicPoolConfig {
+    enabled: true,
+    min_size: 2,
+    max_size: 20,
+    scale_up_threshold: 70.0,
+    scale_down_threshold: 30.0,
+    scale_up_increment: 2,
+    scale_down_increment: 2,
+    evaluation_interval: 1_000,
+};
 
 pub(crate) const fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
