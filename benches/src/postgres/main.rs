@@ -16,7 +16,9 @@ use benches::{Report, targets as judged};
 use clap::Parser;
 
 use crate::loads::{Work, cold_start, loaded, sequential};
-use crate::peers::{Bb8, Deadpool, Peer, Pinned, PinnedFew, PoolPostgres, Sqlx, SqlxNoPing};
+use crate::peers::{
+    BareQueue, Bb8, Deadpool, Peer, Pinned, PinnedFew, PoolPostgres, Sqlx, SqlxNoPing,
+};
 use crate::table::Table;
 
 #[derive(Parser)]
@@ -62,7 +64,7 @@ macro_rules! with_each {
     ($options:expr, $load:ident($($argument:expr),*)) => {
         with_each!(
             $options, $load($($argument),*),
-            PoolPostgres Sqlx SqlxNoPing Deadpool Bb8 Pinned PinnedFew
+            PoolPostgres Sqlx SqlxNoPing Deadpool Bb8 BareQueue Pinned PinnedFew
         )
     };
     ($options:expr, $load:ident $arguments:tt, $($subject:ident)*) => {$(

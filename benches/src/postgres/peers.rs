@@ -5,11 +5,15 @@
 //! with its types in one round trip.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use futures_util::future::try_join_all;
+use parking_lot::Mutex;
 use sqlx::postgres::PgPoolOptions;
 use sqlx::{Connection as _, PgConnection, PgPool};
+use tokio::sync::Semaphore;
 use tokio_postgres::NoTls;
 use tokio_postgres::types::Type;
 
@@ -152,6 +156,67 @@ peer_of_sqlx!(SqlxNoPing, "sqlx-no-ping", false);
 
 impl Worker for PgPool {
     statements_of_sqlx!(pool => &*pool);
+}
+
+/// Ten connections behind tokio's semaphore and a lock, and nothing else that a pool does: no
+/// deadlines, no counts, no look at what comes back. Fair as a pool is, so it shows what fifty tasks
+/// that share ten connections cost at least.
+pub struct BareQueue(Arc<Shelf>);
+
+/// What [`BareQueue`]'s tasks share.
+pub struct Shelf {
+    free: Semaphore,
+    connections: Mutex<Vec<PgConnection>>,
+}
+
+impl Peer for BareQueue {
+    const NAME: &'static str = "bare-queue";
+    type Worker = Arc<Shelf>;
+
+    async fn open(url: &str, Size { connections, .. }: Size) -> anyhow::Result<Self> {
+        let open = connect_each(url, connections).await?;
+        Ok(Self(Arc::new(Shelf {
+            free: Semaphore::new(open.len()),
+            connections: Mutex::new(open),
+        })))
+    }
+
+    fn worker(&mut self) -> Arc<Shelf> {
+        Arc::clone(&self.0)
+    }
+
+    async fn close(self) {
+        let connections = std::mem::take(&mut *self.0.connections.lock());
+        for connection in connections {
+            let _ = connection.close().await;
+        }
+    }
+}
+
+/// Takes a connection off the shelf for one statement.
+macro_rules! off_the_shelf {
+    ($shelf:ident, $method:ident($($argument:ident),*)) => {{
+        let _turn = $shelf.free.acquire().await?;
+        let taken = $shelf.connections.lock().pop();
+        let mut connection = taken.context("more turns than connections")?;
+        let outcome = Worker::$method(&mut connection $(, $argument)*).await;
+        $shelf.connections.lock().push(connection);
+        outcome
+    }};
+}
+
+impl Worker for Arc<Shelf> {
+    async fn select_one(&mut self) -> anyhow::Result<()> {
+        off_the_shelf!(self, select_one())
+    }
+
+    async fn read(&mut self, day: &str) -> anyhow::Result<f64> {
+        off_the_shelf!(self, read(day))
+    }
+
+    async fn write(&mut self, day: &str) -> anyhow::Result<()> {
+        off_the_shelf!(self, write(day))
+    }
 }
 
 /// A connection for each task and no pool.
