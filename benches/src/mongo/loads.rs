@@ -9,31 +9,59 @@ use benches::Report;
 use hdrhistogram::Histogram;
 use mongodb::bson::doc;
 
-use crate::peers::{Driver, Leases, Peer, STOCK, burst};
+use crate::peers::{Driver, Leases, Peer, STOCK, Watched, burst};
 
-/// One task, one operation after the other: first some on the one, then as many on the other, in
-/// turns so short that both see the same machine.
-pub async fn sequential(
-    report: &mut Report,
-    leases: &Leases,
-    driver: &Driver,
-    turns: u32,
-) -> Result<()> {
+/// Those that are compared.
+pub struct Peers {
+    pub leases: Arc<Leases>,
+    pub driver: Arc<Driver>,
+    pub watched: Arc<Watched>,
+}
+
+/// What each of them has shown in one turn, in the order of [`Peers`].
+type Turn = [f64; 3];
+
+/// Has each do `$work` once, another first in every turn: what disturbs the machine and what the
+/// server does in the background lasts longer than a turn, so one is held against the other turn by
+/// turn.
+macro_rules! in_turn {
+    ($peers:expr, $turn:expr, |$peer:ident, $at:ident| $work:expr) => {{
+        let mut shown: Turn = [0.0; 3];
+        for nth in 0..3 {
+            let $at = (nth + $turn as usize) % 3;
+            shown[$at] = match $at {
+                0 => {
+                    let $peer = &$peers.leases;
+                    $work
+                }
+                1 => {
+                    let $peer = &$peers.driver;
+                    $work
+                }
+                _ => {
+                    let $peer = &$peers.watched;
+                    $work
+                }
+            };
+        }
+        shown
+    }};
+}
+
+const NAMES: [&str; 3] = [Leases::NAME, Driver::NAME, Watched::NAME];
+
+/// One task, one operation after the other.
+pub async fn sequential(report: &mut Report, peers: &Peers, turns: u32) -> Result<()> {
     const EACH: i32 = 200;
     let name = "mongo/find-one-sequential";
     for turn in 0..turns {
-        let (ours, theirs);
-        // Who is first alternates as well.
-        if turn % 2 == 0 {
-            ours = micros_each(leases, EACH).await?;
-            theirs = micros_each(driver, EACH).await?;
-        } else {
-            theirs = micros_each(driver, EACH).await?;
-            ours = micros_each(leases, EACH).await?;
+        let shown = in_turn!(peers, turn, |peer, at| micros_each(&**peer, EACH).await?);
+        for (subject, each) in NAMES.into_iter().zip(shown) {
+            report.add(name, subject, "us_per_op", "µs", each);
         }
-        report.add(name, Leases::NAME, "us_per_op", "µs", ours);
-        report.add(name, Driver::NAME, "us_per_op", "µs", theirs);
-        report.add(name, Leases::NAME, "added_us", "µs", ours - theirs);
+        for at in [0, 2] {
+            report.add(name, NAMES[at], "added_us", "µs", shown[at] - shown[1]);
+        }
     }
     Ok(())
 }
@@ -76,42 +104,25 @@ impl Work {
     }
 }
 
-/// Fifty tasks on ten connections, on the one and on the other in short turns.
-///
-/// What disturbs the machine and what the server does in the background lasts longer than a turn,
-/// so the throughput of the one in relation to the other is taken turn by turn.
-pub async fn contended(
-    report: &mut Report,
-    leases: &Arc<Leases>,
-    driver: &Arc<Driver>,
-    work: Work,
-    turns: u32,
-) -> Result<()> {
-    let (mut ours, mut theirs) = (times(), times());
+/// Fifty tasks on ten connections.
+pub async fn contended(report: &mut Report, peers: &Peers, work: Work, turns: u32) -> Result<()> {
+    let mut all = [times(), times(), times()];
+    let name = work.name();
     for turn in 0..turns {
-        let (our_pace, their_pace);
-        if turn % 2 == 0 {
-            our_pace = pace(leases, work, &mut ours).await?;
-            their_pace = pace(driver, work, &mut theirs).await?;
-        } else {
-            their_pace = pace(driver, work, &mut theirs).await?;
-            our_pace = pace(leases, work, &mut ours).await?;
+        let shown = in_turn!(peers, turn, |peer, at| pace(peer, work, &mut all[at])
+            .await?);
+        for (subject, pace) in NAMES.into_iter().zip(shown) {
+            report.add(name, subject, "ops_per_s", "1/s", pace);
         }
-        let name = work.name();
-        report.add(name, Leases::NAME, "ops_per_s", "1/s", our_pace);
-        report.add(name, Driver::NAME, "ops_per_s", "1/s", their_pace);
-        report.add(
-            name,
-            Leases::NAME,
-            "of_driver",
-            "%",
-            our_pace / their_pace * 100.0,
-        );
+        for at in [0, 2] {
+            let of_driver = shown[at] / shown[1] * 100.0;
+            report.add(name, NAMES[at], "of_driver", "%", of_driver);
+        }
     }
-    for (subject, times) in [(Leases::NAME, ours), (Driver::NAME, theirs)] {
+    for (subject, times) in NAMES.into_iter().zip(all) {
         for (metric, quantile) in [("p50_us", 0.5), ("p99_us", 0.99)] {
             let took = times.value_at_quantile(quantile) as f64 / 1e3;
-            report.add(work.name(), subject, metric, "µs", took);
+            report.add(name, subject, metric, "µs", took);
         }
     }
     Ok(())

@@ -12,8 +12,8 @@ use anyhow::Context as _;
 use benches::{Report, targets as judged};
 use clap::Parser;
 
-use crate::loads::{Work, cold_start, contended, lease, sequential};
-use crate::peers::{Driver, Leases, Peer, clear, stock};
+use crate::loads::{Peers, Work, cold_start, contended, lease, sequential};
+use crate::peers::{Driver, Leases, Peer, Watched, clear, stock};
 
 #[derive(Parser)]
 struct Options {
@@ -54,23 +54,27 @@ async fn measure(uri: &str, quick: bool, only: &str) -> anyhow::Result<Report> {
     let mut report = Report::default();
     let wanted = |name: &str| name.contains(only);
     stock(uri).await?;
-    let leases = Arc::new(Leases::build(uri, CONNECTIONS).await?);
-    let driver = Arc::new(Driver::build(uri, CONNECTIONS).await?);
-    leases.warm(CONNECTIONS).await?;
-    driver.warm(CONNECTIONS).await?;
+    let peers = Peers {
+        leases: Arc::new(Leases::build(uri, CONNECTIONS).await?),
+        driver: Arc::new(Driver::build(uri, CONNECTIONS).await?),
+        watched: Arc::new(Watched::build(uri, CONNECTIONS).await?),
+    };
+    peers.leases.warm(CONNECTIONS).await?;
+    peers.driver.warm(CONNECTIONS).await?;
+    peers.watched.warm(CONNECTIONS).await?;
 
     if wanted("mongo/find-one-sequential") {
-        sequential(&mut Report::default(), &leases, &driver, 4).await?;
-        sequential(&mut report, &leases, &driver, if quick { 10 } else { 100 }).await?;
+        sequential(&mut Report::default(), &peers, 4).await?;
+        sequential(&mut report, &peers, if quick { 10 } else { 100 }).await?;
     }
     if wanted("mongo/lease") {
-        lease(&mut report, &leases, if quick { 3 } else { 15 }).await?;
+        lease(&mut report, &peers.leases, if quick { 3 } else { 15 }).await?;
     }
     let turns = if quick { 4 } else { 100 };
     for work in [Work::FindOne, Work::Insert] {
         if wanted(work.name()) {
-            contended(&mut Report::default(), &leases, &driver, work, 4).await?;
-            contended(&mut report, &leases, &driver, work, turns).await?;
+            contended(&mut Report::default(), &peers, work, 4).await?;
+            contended(&mut report, &peers, work, turns).await?;
         }
     }
     if wanted("mongo/cold-start") {

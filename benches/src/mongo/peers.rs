@@ -1,11 +1,13 @@
 //! The ways to an operation that are compared, each as its users set it up.
 
 use std::future::Future;
+use std::hint::black_box;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use futures_util::future::try_join_all;
 use mongodb::bson::{Document, doc};
+use mongodb::event::EventHandler;
 use mongodb::options::ClientOptions;
 use mongodb::{Client, Collection};
 use pool_mongo::MongoPool;
@@ -46,10 +48,7 @@ impl Peer for Driver {
     const NAME: &'static str = "driver";
 
     async fn build(uri: &str, connections: u32) -> Result<Self> {
-        let mut options = ClientOptions::parse(uri).await?;
-        options.max_pool_size = Some(connections);
-        options.min_pool_size = Some(connections);
-        let client = Client::with_options(options)?;
+        let client = Client::with_options(options(uri, connections).await?)?;
         let database = client.database(DATABASE);
         Ok(Self {
             rows: database.collection(ROWS),
@@ -59,14 +58,7 @@ impl Peer for Driver {
     }
 
     async fn warm(&self, _connections: u32) -> Result<()> {
-        // Before the first heartbeat it would do nothing, and when a connect fails it hangs.
-        self.client
-            .database("admin")
-            .run_command(doc! { "ping": 1 })
-            .await?;
-        tokio::time::timeout(Duration::from_secs(30), self.client.warm_connection_pool())
-            .await
-            .context("warm_connection_pool hangs")
+        warm(&self.client).await
     }
 
     async fn find_one(&self, id: i32) -> Result<()> {
@@ -82,6 +74,60 @@ impl Peer for Driver {
     async fn close(self) {
         self.client.shutdown().immediate(true).await;
     }
+}
+
+/// The driver with its own pool, told to report what its connections do, and a handle for each
+/// operation: what leases are built on, without the leases.
+pub struct Watched(Client);
+
+impl Peer for Watched {
+    const NAME: &'static str = "driver, watched";
+
+    async fn build(uri: &str, connections: u32) -> Result<Self> {
+        let mut options = options(uri, connections).await?;
+        options.cmap_event_handler = Some(EventHandler::callback(|event| {
+            black_box(event);
+        }));
+        Ok(Self(Client::with_options(options)?))
+    }
+
+    async fn warm(&self, _connections: u32) -> Result<()> {
+        warm(&self.0).await
+    }
+
+    async fn find_one(&self, id: i32) -> Result<()> {
+        let database = self.0.database(DATABASE);
+        let rows = database.collection::<Document>(ROWS);
+        let row = rows.find_one(doc! { "_id": id }).await?;
+        row.map(drop).context("the row is there")
+    }
+
+    async fn insert(&self, row: Document) -> Result<()> {
+        let database = self.0.database(DATABASE);
+        let written = database.collection::<Document>(WRITTEN);
+        written.insert_one(row).await?;
+        Ok(())
+    }
+
+    async fn close(self) {
+        self.0.shutdown().immediate(true).await;
+    }
+}
+
+async fn options(uri: &str, connections: u32) -> Result<ClientOptions> {
+    let mut options = ClientOptions::parse(uri).await?;
+    options.max_pool_size = Some(connections);
+    options.min_pool_size = Some(connections);
+    Ok(options)
+}
+
+async fn warm(client: &Client) -> Result<()> {
+    // Before the first heartbeat it would do nothing, and when a connect fails it hangs.
+    let ping = doc! { "ping": 1 };
+    client.database("admin").run_command(ping).await?;
+    tokio::time::timeout(Duration::from_secs(30), client.warm_connection_pool())
+        .await
+        .context("warm_connection_pool hangs")
 }
 
 /// A lease for each operation.
