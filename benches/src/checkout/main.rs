@@ -14,7 +14,7 @@ use benches::{Report, targets as judged};
 use clap::Parser;
 
 use crate::loads::{Contention, cancelled, contended, listened, resized, scaled, uncontended};
-use crate::peers::{Bb8, Deadpool, FastPool, Floor, Mobc, PoolCore, Sqlx};
+use crate::peers::{Bb8, Deadpool, FastPool, Floor, Mobc, Peer, PoolCore, Sqlx};
 
 #[derive(Parser)]
 struct Options {
@@ -30,6 +30,9 @@ struct Options {
     /// End with a failure when a target is missed.
     #[arg(long)]
     check: bool,
+    /// Only this subject, in the loads that compare pools: for a profiler.
+    #[arg(long)]
+    subject: Option<String>,
     /// Measures the memory of one subject in this process and prints it: for `checkout/memory`.
     #[arg(long, hide = true)]
     memory_of: Option<String>,
@@ -41,14 +44,11 @@ fn main() -> anyhow::Result<ExitCode> {
         .worker_threads(2)
         .enable_all()
         .build()?;
-    if let Some(subject) = options.memory_of {
-        runtime.block_on(memory::of(&subject))?;
+    if let Some(subject) = &options.memory_of {
+        runtime.block_on(memory::of(subject))?;
         return Ok(ExitCode::SUCCESS);
     }
-    let report = runtime.block_on(measure(
-        options.quick,
-        options.only.as_deref().unwrap_or(""),
-    ))?;
+    let report = runtime.block_on(measure(&options))?;
     report.print("pool-core");
     let verdicts = judged::judge(targets::TARGETS, &report);
     judged::print(&verdicts);
@@ -58,30 +58,47 @@ fn main() -> anyhow::Result<ExitCode> {
     Ok(judged::verdict(&verdicts, options.check))
 }
 
-async fn measure(quick: bool, only: &str) -> anyhow::Result<Report> {
+/// Has each subject that is asked for do the same, in turn, so that what disturbs the machine
+/// disturbs all.
+macro_rules! with_each {
+    ($options:expr, $($subject:ident => $work:expr),+ $(,)?) => {$(
+        if $options.wants::<$subject>() {
+            $work.await;
+        }
+    )+};
+}
+
+impl Options {
+    fn wants<P: Peer>(&self) -> bool {
+        let asked_for = self.subject.as_deref().is_none_or(|name| P::NAME == name);
+        // sqlx needs a server.
+        asked_for && (P::NAME != Sqlx::NAME || std::env::var_os("POSTGRES_URL").is_some())
+    }
+}
+
+async fn measure(options: &Options) -> anyhow::Result<Report> {
     let mut report = Report::default();
+    let quick = options.quick;
+    let only = options.only.as_deref().unwrap_or("");
     let wanted = |name: &str| name.contains(only);
     let rounds = if quick { 3 } else { 15 };
     let ops = if quick { 50_000 } else { 300_000 };
-    let server = std::env::var("POSTGRES_URL").ok();
-    if server.is_none() {
+    if std::env::var_os("POSTGRES_URL").is_none() {
         eprintln!("SKIPPED: POSTGRES_URL is not set, so sqlx, which needs a server, is left out");
     }
 
-    // Each round goes through all subjects, so that what disturbs the machine disturbs all.
-    for _ in 0..if wanted("checkout/uncontended") {
-        rounds
-    } else {
-        0
-    } {
-        uncontended::<Floor>(&mut report, ops).await;
-        uncontended::<PoolCore>(&mut report, ops).await;
-        uncontended::<Deadpool>(&mut report, ops).await;
-        uncontended::<Bb8>(&mut report, ops).await;
-        uncontended::<FastPool>(&mut report, ops).await;
-        uncontended::<Mobc>(&mut report, ops / 20).await;
-        if server.is_some() {
-            uncontended::<Sqlx>(&mut report, ops / 200).await;
+    if wanted("checkout/uncontended") {
+        for _ in 0..rounds {
+            with_each!(
+                options,
+                Floor => uncontended::<Floor>(&mut report, ops),
+                PoolCore => uncontended::<PoolCore>(&mut report, ops),
+                Deadpool => uncontended::<Deadpool>(&mut report, ops),
+                Bb8 => uncontended::<Bb8>(&mut report, ops),
+                FastPool => uncontended::<FastPool>(&mut report, ops),
+                Mobc => uncontended::<Mobc>(&mut report, ops / 20),
+                Sqlx => uncontended::<Sqlx>(&mut report, ops / 200),
+            );
         }
     }
 
@@ -103,28 +120,30 @@ async fn measure(quick: bool, only: &str) -> anyhow::Result<Report> {
     ];
     for load in loads.iter().filter(|load| wanted(load.name)) {
         for _ in 0..rounds {
-            contended::<PoolCore>(&mut report, load).await;
-            contended::<Deadpool>(&mut report, load).await;
-            contended::<Bb8>(&mut report, load).await;
-            contended::<FastPool>(&mut report, load).await;
-            contended::<Mobc>(&mut report, load).await;
-            if server.is_some() {
-                contended::<Sqlx>(&mut report, load).await;
-            }
+            with_each!(
+                options,
+                PoolCore => contended::<PoolCore>(&mut report, load),
+                Deadpool => contended::<Deadpool>(&mut report, load),
+                Bb8 => contended::<Bb8>(&mut report, load),
+                FastPool => contended::<FastPool>(&mut report, load),
+                Mobc => contended::<Mobc>(&mut report, load),
+                Sqlx => contended::<Sqlx>(&mut report, load),
+            );
         }
     }
 
     let rounds = if quick { 3 } else { 9 };
     for _ in 0..rounds {
         if wanted("checkout/cancelled") {
-            cancelled::<PoolCore>(&mut report, ops / 200).await;
-            cancelled::<Deadpool>(&mut report, ops / 200).await;
-            cancelled::<Bb8>(&mut report, ops / 200).await;
-            cancelled::<FastPool>(&mut report, ops / 200).await;
-            cancelled::<Mobc>(&mut report, ops / 2_000).await;
-            if server.is_some() {
-                cancelled::<Sqlx>(&mut report, ops / 2_000).await;
-            }
+            with_each!(
+                options,
+                PoolCore => cancelled::<PoolCore>(&mut report, ops / 200),
+                Deadpool => cancelled::<Deadpool>(&mut report, ops / 200),
+                Bb8 => cancelled::<Bb8>(&mut report, ops / 200),
+                FastPool => cancelled::<FastPool>(&mut report, ops / 200),
+                Mobc => cancelled::<Mobc>(&mut report, ops / 2_000),
+                Sqlx => cancelled::<Sqlx>(&mut report, ops / 2_000),
+            );
         }
         if wanted("checkout/scale") {
             scaled(&mut report, 10, 100).await;
