@@ -139,7 +139,7 @@ impl fmt::Display for Graph {
 }
 
 pub(crate) fn read(root: &Arc<Inner>) -> Graph {
-    let registry = &root.registry;
+    let registry = root.registry();
     let created: BTreeMap<ServiceId, Duration> = root
         .created()
         .into_iter()

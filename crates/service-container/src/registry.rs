@@ -9,6 +9,7 @@ use crate::key::{Key, TypeMap, TypeTable};
 use crate::registered::{Registered, Source};
 use crate::service::View;
 use crate::settings::Settings;
+use crate::shards::Numbers;
 use crate::waits::Waits;
 use crate::{Lifetime, Name, ServiceName};
 
@@ -54,7 +55,7 @@ pub(crate) struct Registry {
     pub(crate) waits: Waits,
     /// Dependencies seen while running, for the graph.
     pub(crate) observed: Mutex<BTreeSet<(ServiceId, ServiceId)>>,
-    pub(crate) scopes_opened: AtomicU64,
+    pub(crate) scopes_opened: Numbers,
     pub(crate) leaked_scopes: AtomicU64,
 }
 
@@ -122,7 +123,7 @@ impl Registry {
             settings,
             waits: Waits::default(),
             observed: Mutex::default(),
-            scopes_opened: AtomicU64::new(0),
+            scopes_opened: Numbers::new(),
             leaked_scopes: AtomicU64::new(0),
         }
     }
