@@ -17,9 +17,9 @@ use crate::create::Running;
 use crate::dispose::{Deadline, Disposal};
 use crate::error::Detail;
 use crate::hold::Hold;
-use crate::key::Key;
+use crate::key::{Key, TypeTable};
 use crate::ledger::Ledger;
-use crate::registry::{Cell, Place, Registry, ServiceId, Target, store};
+use crate::registry::{Answer, Cell, Place, Registry, ServiceId, Target, store};
 use crate::service::View;
 use crate::shards::Apart;
 use crate::stakes::Stakes;
@@ -56,6 +56,8 @@ pub(crate) struct Inner {
 enum Around {
     /// Nothing: it is the container.
     Nothing {
+        /// Those of the registry.
+        answers: TypeTable<Answer>,
         registry: Arc<Registry>,
         stakes: Stakes<Held>,
     },
@@ -118,6 +120,7 @@ impl Inner {
             name: registry.settings.name.clone(),
             dispose_options: registry.settings.dispose_container(),
             around: Around::Nothing {
+                answers: registry.answers().clone(),
                 registry: Arc::new(registry),
                 stakes: Stakes::new(),
             },
@@ -207,7 +210,10 @@ impl Inner {
 
     /// A stake in the container that this is; none of any other scope.
     pub(crate) fn stake_of_container(self: &Arc<Self>) -> Option<Arc<Stake>> {
-        let Around::Nothing { registry, stakes } = &self.around else {
+        let Around::Nothing {
+            registry, stakes, ..
+        } = &self.around
+        else {
             return None;
         };
         Some(stakes.take(|| Held {
@@ -240,11 +246,9 @@ impl Inner {
             return None;
         }
         let type_id = TypeId::of::<T>();
-        let view = match self.registry().unnamed(type_id) {
-            Some(Target {
-                place: Place::Root(cell),
-                ..
-            }) if self.overrides.is_none() => self.registry().cells.get(*cell as usize)?.get()?,
+        let answer = self.around.answers().get(type_id);
+        let view = match answer.and_then(Answer::in_container) {
+            Some(view) if self.overrides.is_none() => view,
             _ => self.find_in_scope(type_id)?,
         };
         view.get()
@@ -280,7 +284,7 @@ impl Inner {
 
     pub(crate) fn view(&self, target: Target) -> Option<&View> {
         match target.place {
-            Place::Root(cell) => self.registry().cells[cell as usize].get(),
+            Place::Root(cell) => self.registry().root_cell(cell).get(),
             Place::Scope(cell) => self.cells.get()?[cell as usize].get(),
             Place::Nowhere => None,
         }
@@ -293,14 +297,14 @@ impl Inner {
     /// Stores an instance. The ledger's lock is held, and the service is not there yet.
     pub(crate) fn store(&self, service: ServiceId, views: Vec<View>) {
         match self.registry().places[service as usize] {
-            Place::Root(first) => store(&self.registry().cells[first as usize..], views),
+            Place::Root(first) => self.registry().store_in_root(first, views),
             Place::Scope(first) => {
                 let cells = self.cells.get_or_init(|| {
                     (0..self.registry().scope_cells)
                         .map(|_| Cell::new())
                         .collect()
                 });
-                store(&cells[first as usize..], views);
+                store(cells[first as usize..].iter(), views);
             }
             Place::Nowhere => {}
         }
@@ -396,6 +400,15 @@ impl Around {
         match self {
             Self::Nothing { registry, .. } => registry,
             Self::Container(stake) | Self::Scope(_, stake) => &stake.registry,
+        }
+    }
+
+    /// The nearest way to the answers to types without a name.
+    #[inline]
+    fn answers(&self) -> &TypeTable<Answer> {
+        match self {
+            Self::Nothing { answers, .. } => answers,
+            Self::Container(stake) | Self::Scope(_, stake) => stake.registry.answers(),
         }
     }
 

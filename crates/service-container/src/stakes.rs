@@ -44,12 +44,10 @@ impl<S> Stakes<S> {
         }
     }
 
-    /// Leaves the container to those who hold it.
+    /// Leaves the container to those who hold it, of whom the caller is one.
     pub(crate) fn withdraw(&self) {
         for entry in &self.0 {
-            let stake = std::mem::replace(&mut *lock(entry), Entry::Withdrawn);
-            // Without the lock, although the caller's own hold keeps the container for now.
-            drop(stake);
+            *lock(entry) = Entry::Withdrawn;
         }
     }
 }
