@@ -351,13 +351,8 @@ fn failed(error: BoxError) -> Detail {
 /// which the two are disposed of.
 fn record(scope: &Arc<Inner>, target: Target, origin: Option<&Arc<Node>>) {
     let Some(origin) = origin else { return };
-    let mut seen = scope
-        .registry()
-        .observed
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner);
-    seen.insert((origin.service, target.service));
-    drop(seen);
+    let seen = &scope.registry().observed;
+    seen.insert(origin.service, target.service);
     if let Some((owner_scope, owner)) = origin.owner
         && owner_scope == scope.id
         && owner != target.service

@@ -16,10 +16,7 @@ pub(crate) enum Hold {
 impl Hold {
     /// One more hold on `scope`.
     pub(crate) fn on(scope: &Arc<Inner>) -> Self {
-        match scope.stake_of_container() {
-            Some(stake) => Self::Stake(stake),
-            None => Self::Direct(Arc::clone(scope)),
-        }
+        Self::beside(scope, None)
     }
 
     #[inline]
@@ -29,10 +26,20 @@ impl Hold {
             Self::Stake(stake) => &stake.container,
         }
     }
+
+    fn beside(scope: &Arc<Inner>, stake: Option<&Arc<Stake>>) -> Self {
+        match scope.stake_of_container(stake) {
+            Some(stake) => Self::Stake(stake),
+            None => Self::Direct(Arc::clone(scope)),
+        }
+    }
 }
 
 impl Clone for Hold {
     fn clone(&self) -> Self {
-        Self::on(self.scope())
+        match self {
+            Self::Direct(scope) => Self::on(scope),
+            Self::Stake(stake) => Self::beside(&stake.container, Some(stake)),
+        }
     }
 }

@@ -208,18 +208,24 @@ impl Inner {
         self.around.scope()
     }
 
-    /// A stake in the container that this is; none of any other scope.
-    pub(crate) fn stake_of_container(self: &Arc<Self>) -> Option<Arc<Stake>> {
+    /// A stake in the container, if that is what this is: that of this thread, or when there are none
+    /// at hand any more, what `others` has, or one for the caller alone.
+    pub(crate) fn stake_of_container(
+        self: &Arc<Self>,
+        others: Option<&Arc<Stake>>,
+    ) -> Option<Arc<Stake>> {
         let Around::Nothing {
             registry, stakes, ..
         } = &self.around
         else {
             return None;
         };
-        Some(stakes.take(|| Held {
+        let make = || Held {
             container: Arc::clone(self),
             registry: Arc::clone(registry),
-        }))
+        };
+        let stake = stakes.take(make).or_else(|| others.cloned());
+        Some(stake.unwrap_or_else(|| Arc::new(Stake::new(make()))))
     }
 
     /// The stake in the container that this scope has.

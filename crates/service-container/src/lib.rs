@@ -247,6 +247,7 @@ mod ledger;
 mod name;
 mod named;
 mod node;
+mod observed;
 mod owned;
 mod registered;
 mod registration;

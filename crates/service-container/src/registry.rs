@@ -1,11 +1,12 @@
 //! Everything registered, frozen by `build()`.
 
 use std::any::TypeId;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
+use std::sync::OnceLock;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Mutex, OnceLock};
 
 use crate::key::{Key, TypeMap, TypeTable};
+use crate::observed::Observed;
 use crate::registered::{Registered, Source};
 use crate::service::View;
 use crate::settings::Settings;
@@ -70,7 +71,7 @@ pub(crate) struct Registry {
     pub(crate) settings: Settings,
     pub(crate) waits: Waits,
     /// Dependencies seen while running, for the graph.
-    pub(crate) observed: Mutex<BTreeSet<(ServiceId, ServiceId)>>,
+    pub(crate) observed: Observed,
     pub(crate) scopes_opened: Numbers,
     pub(crate) leaked_scopes: AtomicU64,
 }
@@ -145,6 +146,7 @@ impl Registry {
             Some((type_id, Answer { target, cell }))
         });
         let answers = TypeTable::new(answers.collect());
+        let observed = Observed::new(services.len());
         Self {
             services: services.into(),
             places: places.into(),
@@ -155,7 +157,7 @@ impl Registry {
             scope_cells: scope_cells as usize,
             settings,
             waits: Waits::default(),
-            observed: Mutex::default(),
+            observed,
             scopes_opened: Numbers::new(),
             leaked_scopes: AtomicU64::new(0),
         }

@@ -63,7 +63,7 @@ impl Scope {
     ///
     /// # Panics
     ///
-    /// Panics when something has to be created on a tokio runtime built without time.
+    /// Panics when a creation has to wait on a tokio runtime built without time.
     #[inline]
     pub fn get<T: ?Sized + Service>(
         &self,

@@ -29,17 +29,16 @@ impl<S> Stakes<S> {
         Self((0..shards::SHARDS).map(entry).collect())
     }
 
-    /// The stake of this thread, made if there is none; one for the caller alone when they are
-    /// withdrawn.
-    pub(crate) fn take(&self, make: impl FnOnce() -> S) -> Arc<Apart<S>> {
+    /// The stake of this thread, made if there is none yet; `None` when they are withdrawn.
+    pub(crate) fn take(&self, make: impl FnOnce() -> S) -> Option<Arc<Apart<S>>> {
         let mut entry = lock(&self.0[shards::mine()]);
         match &*entry {
-            Entry::AtHand(stake) => Arc::clone(stake),
-            Entry::Withdrawn => Arc::new(Apart::new(make())),
+            Entry::AtHand(stake) => Some(Arc::clone(stake)),
+            Entry::Withdrawn => None,
             Entry::Open => {
                 let stake = Arc::new(Apart::new(make()));
                 *entry = Entry::AtHand(Arc::clone(&stake));
-                stake
+                Some(stake)
             }
         }
     }
