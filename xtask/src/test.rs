@@ -27,7 +27,7 @@ const MODELS: &[Model] = &[
     },
     Model {
         package: "service-container",
-        tests: &["--test", "loom_ledger"],
+        tests: &["--test", "loom_ledger", "--test", "loom_scopes"],
     },
 ];
 

@@ -5,12 +5,13 @@ use std::time::Instant;
 
 use benches::Report;
 
-use crate::per_op;
-use crate::subjects::{Borrowed, DependencyInjector, Floor, Shaku, Shared, Subject};
+use crate::subjects::{Borrowed, Counted, DependencyInjector, Floor, Shaku, Shared, Subject};
+use crate::{APART, per_op};
 
 const BENCHMARK: &str = "container/resolve";
 
 pub(crate) fn measure(report: &mut Report, threads: usize, ops: u32) {
+    one::<Counted>(report, threads, ops);
     one::<Floor>(report, threads, ops);
     one::<Borrowed>(report, threads, ops);
     one::<Shared>(report, threads, ops);
@@ -35,6 +36,15 @@ fn one<S: Subject>(report: &mut Report, threads: usize, ops: u32) {
         // The reference count is one cache line, whoever counts.
         let the_same = time(threads, |_| subject.repeat::<0>(ops));
         add("ns_per_op_two_threads_same", the_same);
+        let other = S::new();
+        let apart = time(threads, |thread| {
+            if thread == 0 {
+                subject.repeat::<0>(ops)
+            } else {
+                other.repeat::<1>(ops)
+            }
+        });
+        add(APART, apart);
     }
 }
 

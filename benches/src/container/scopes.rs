@@ -1,27 +1,66 @@
 //! Opening a scope and ending it, empty and with five services in it.
 
+use std::sync::{Arc, Barrier};
 use std::time::Instant;
 
 use benches::Report;
 use futures_util::future::join_all;
 use service_container::{Container, Scope, sync};
+use tokio::runtime::Runtime;
 
-use crate::per_op;
 use crate::subjects::Service;
+use crate::{APART, per_op};
 
 pub(crate) fn measure(report: &mut Report, threads: usize, ops: u32) -> anyhow::Result<()> {
-    let runtime = runtime(threads)?;
-    let container = {
-        let mut builder = Container::builder();
-        builder.scoped(sync(|| Service::<0> { value: 0 }));
-        builder.scoped(sync(|| Service::<1> { value: 1 }));
-        builder.scoped(sync(|| Service::<2> { value: 2 }));
-        builder.scoped(sync(|| Service::<3> { value: 3 }));
-        builder.scoped(sync(|| Service::<4> { value: 4 }));
-        builder.build()?
-    };
-    let empty = time(&runtime, threads, ops, {
-        let container = container.clone();
+    let together = runtime(threads)?;
+    let container = container()?;
+    let peer = dependency_injector::Container::new();
+    subjects(
+        report,
+        per_op(threads),
+        ops,
+        &vec![&together; threads],
+        |_| (container.clone(), peer.clone()),
+    );
+    together.block_on(container.dispose())?;
+    if threads > 1 {
+        let apart = (0..threads).map(|_| runtime(1));
+        let apart = apart.collect::<Result<Vec<_>, _>>()?;
+        let own = (0..threads).map(|_| {
+            let peer = dependency_injector::Container::new();
+            Ok((self::container()?, peer))
+        });
+        let own = own.collect::<anyhow::Result<Vec<_>>>()?;
+        let runtimes: Vec<_> = apart.iter().collect();
+        subjects(report, APART, ops, &runtimes, |thread| own[thread].clone());
+        for ((container, _), runtime) in own.iter().zip(&apart) {
+            runtime.block_on(container.dispose())?;
+        }
+    }
+    Ok(())
+}
+
+fn container() -> anyhow::Result<Container> {
+    let mut builder = Container::builder();
+    builder.scoped(sync(|| Service::<0> { value: 0 }));
+    builder.scoped(sync(|| Service::<1> { value: 1 }));
+    builder.scoped(sync(|| Service::<2> { value: 2 }));
+    builder.scoped(sync(|| Service::<3> { value: 3 }));
+    builder.scoped(sync(|| Service::<4> { value: 4 }));
+    Ok(builder.build()?)
+}
+
+/// Measures all of them, with a task for each of `runtimes`, which has what `containers` has for it.
+fn subjects(
+    report: &mut Report,
+    metric: &'static str,
+    ops: u32,
+    runtimes: &[&Runtime],
+    containers: impl Fn(usize) -> (Container, dependency_injector::Container),
+) {
+    let mut add = |subject, nanos| report.add("container/scope", subject, metric, "ns", nanos);
+    let empty = time(runtimes, ops, |thread| {
+        let (container, _) = containers(thread);
         move || {
             let scope = open(&container);
             async move {
@@ -29,9 +68,9 @@ pub(crate) fn measure(report: &mut Report, threads: usize, ops: u32) -> anyhow::
             }
         }
     });
-    add(report, threads, "service-container/empty", empty);
-    let five = time(&runtime, threads, ops / 5, {
-        let container = container.clone();
+    add("service-container/empty", empty);
+    let five = time(runtimes, ops / 5, |thread| {
+        let (container, _) = containers(thread);
         move || {
             let scope = open(&container);
             async move {
@@ -45,19 +84,19 @@ pub(crate) fn measure(report: &mut Report, threads: usize, ops: u32) -> anyhow::
             }
         }
     });
-    add(report, threads, "service-container/five", five);
+    add("service-container/five", five);
 
     // A peer with scopes, which are maps over maps; it has no disposal to wait for.
-    let peer = dependency_injector::Container::new();
-    let empty = time(&runtime, threads, ops, {
-        let peer = peer.clone();
+    let empty = time(runtimes, ops, |thread| {
+        let (_, peer) = containers(thread);
         move || {
             drop(std::hint::black_box(peer.scope()));
             std::future::ready(())
         }
     });
-    add(report, threads, "dependency-injector/empty", empty);
-    let five = time(&runtime, threads, ops / 5, {
+    add("dependency-injector/empty", empty);
+    let five = time(runtimes, ops / 5, |thread| {
+        let (_, peer) = containers(thread);
         move || {
             let scope = peer.scope();
             scope.singleton(Service::<0> { value: 0 });
@@ -74,9 +113,7 @@ pub(crate) fn measure(report: &mut Report, threads: usize, ops: u32) -> anyhow::
             std::future::ready(())
         }
     });
-    add(report, threads, "dependency-injector/five", five);
-    runtime.block_on(container.dispose())?;
-    Ok(())
+    add("dependency-injector/five", five);
 }
 
 fn open(container: &Container) -> Scope {
@@ -86,41 +123,40 @@ fn open(container: &Container) -> Scope {
         .expect("the container is open")
 }
 
-fn add(report: &mut Report, threads: usize, subject: &str, nanos: f64) {
-    report.add("container/scope", subject, per_op(threads), "ns", nanos);
-}
-
-pub(crate) fn runtime(threads: usize) -> std::io::Result<tokio::runtime::Runtime> {
+pub(crate) fn runtime(threads: usize) -> std::io::Result<Runtime> {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(threads)
         .enable_all()
         .build()
 }
 
-/// Nanoseconds for one operation, with as many tasks as threads.
-pub(crate) fn time<F, Fut>(
-    runtime: &tokio::runtime::Runtime,
-    threads: usize,
-    ops: u32,
-    operation: F,
-) -> f64
+/// Nanoseconds for one operation, with a task on each of `runtimes`, which has a thread for each of
+/// its tasks. They begin together; the slowest counts.
+pub(crate) fn time<F, Fut>(runtimes: &[&Runtime], ops: u32, operation: impl Fn(usize) -> F) -> f64
 where
-    F: Fn() -> Fut + Clone + Send + 'static,
+    F: Fn() -> Fut + Send + 'static,
     Fut: Future<Output = ()> + Send,
 {
-    let began = Instant::now();
-    let tasks: Vec<_> = (0..threads)
-        .map(|_| {
-            let operation = operation.clone();
+    let start = Arc::new(Barrier::new(runtimes.len()));
+    let tasks: Vec<_> = (0..)
+        .zip(runtimes)
+        .map(|(thread, runtime)| {
+            let (start, operation) = (Arc::clone(&start), operation(thread));
             runtime.spawn(async move {
+                start.wait();
+                let began = Instant::now();
                 for _ in 0..ops {
                     operation().await;
                 }
+                began.elapsed()
             })
         })
         .collect();
-    for ended in runtime.block_on(join_all(tasks)) {
-        ended.expect("no operation panics");
-    }
-    began.elapsed().as_secs_f64() * 1e9 / f64::from(ops)
+    let slowest = runtimes[0]
+        .block_on(join_all(tasks))
+        .into_iter()
+        .map(|ended| ended.expect("no operation panics"))
+        .max()
+        .expect("there is a task");
+    slowest.as_secs_f64() * 1e9 / f64::from(ops)
 }

@@ -58,6 +58,28 @@ impl Subject for Floor {
     }
 }
 
+/// What counting costs, without any look for a service: an `Arc` in the hand, up and down.
+pub(crate) struct Counted(Arc<Service<0>>, Arc<Service<1>>);
+
+impl Subject for Counted {
+    const NAME: &'static str = "arc-in-hand";
+
+    fn new() -> Self {
+        Self(
+            Arc::new(Service { value: 0 }),
+            Arc::new(Service { value: 1 }),
+        )
+    }
+
+    fn resolve<const N: usize>(&self) -> usize {
+        if N == 0 {
+            Arc::clone(&self.0).value
+        } else {
+            Arc::clone(&self.1).value
+        }
+    }
+}
+
 fn container() -> Container {
     let mut builder = Container::builder();
     macro_rules! register {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use connection_factory::pool_mongo::MongoPool;
@@ -37,6 +37,9 @@ pub struct OperationContext {
     metadata: BTreeMap<String, String>,
     span: Span,
     home: Arc<Home>,
+    /// The scope, as long as something of it may be borrowed.
+    lender: OnceLock<Scope>,
+    /// The pools that were not there when they were asked for.
     postgres: OnceCell<Arc<PostgresPool>>,
     mongodb: OnceCell<Arc<MongoPool>>,
 }
@@ -63,6 +66,7 @@ impl OperationContext {
             metadata: BTreeMap::new(),
             span,
             home: Arc::new(Home::owned(None)),
+            lender: OnceLock::new(),
             postgres: OnceCell::new(),
             mongodb: OnceCell::new(),
         }
@@ -143,6 +147,7 @@ impl OperationContext {
                 name: self.name(),
                 home: Arc::clone(&self.home),
             })),
+            lender: OnceLock::new(),
             postgres: OnceCell::new(),
             mongodb: OnceCell::new(),
         }
@@ -311,6 +316,15 @@ impl OperationContext {
     ) -> Result<&'c P, OperationError> {
         let failed = |reason| self.error(database.name(), reason);
         let scope = self.scope().map_err(failed)?;
+        if let Some(pool) = cell.get() {
+            return Ok(pool);
+        }
+        // One that is there is borrowed: its count is the same for all operations, whatever thread
+        // they are on.
+        let lender = self.lender.get_or_init(|| scope.clone());
+        if let Some(pool) = lender.ready::<P>() {
+            return Ok(pool);
+        }
         let pool = cell
             .get_or_try_init(|| scope.get::<P>())
             .instrument(self.span.clone())

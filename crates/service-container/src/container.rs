@@ -51,7 +51,7 @@ impl Container {
     ///
     /// Values are shared with this container, which stays the one to dispose of them.
     pub fn fork(&self) -> ContainerBuilder {
-        let registry = &self.root.inner().registry;
+        let registry = self.root.inner().registry();
         let mut services = registry.services.to_vec();
         for service in services
             .iter_mut()

@@ -5,9 +5,11 @@
 //! all polling one future: it goes on while one of them is left and stops with the last.
 
 use std::any::TypeId;
+use std::future::poll_fn;
 use std::panic::AssertUnwindSafe;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, OnceLock};
+use std::task::Poll;
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -18,7 +20,7 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 use tracing::Instrument;
 
-use crate::dispose::dispose_late;
+use crate::dispose::{after, dispose_late};
 use crate::error::{Detail, Panic};
 use crate::inner::{Created, Inner};
 use crate::ledger::{Begin, Joinable};
@@ -74,11 +76,11 @@ pub(crate) async fn get<T: ?Sized + Service>(
     if let Some(view) = scope.overridden(type_id, name) {
         return Ok(Arc::clone(view.expect()));
     }
-    let detail = match scope.registry.lookup(type_id, name) {
+    let detail = match scope.registry().lookup(type_id, name) {
         Lookup::Found(target) => return get_target(scope, target, origin).await,
         Lookup::Ambiguous(providers) => Detail::Ambiguous { providers },
         Lookup::Missing => Detail::Missing {
-            names: scope.registry.names_of(type_id),
+            names: scope.registry().names_of(type_id),
         },
     };
     Err(ResolveError::new(wanted(), scope.name.clone(), detail))
@@ -92,7 +94,7 @@ pub(crate) async fn get_all<T: ?Sized + Service>(
     if !scope.ledger.is_open() {
         return Err(scope.closed_error(ServiceName::of::<T>()));
     }
-    let registry = Arc::clone(&scope.registry);
+    let registry = scope.registry();
     let targets = registry.all(TypeId::of::<T>());
     let mut services = Vec::with_capacity(targets.len());
     for target in targets {
@@ -114,7 +116,7 @@ pub(crate) async fn get_target<T: ?Sized + Service>(
         }
         Place::Root(_) => scope.top(),
         Place::Scope(_) if scope.is_root() => {
-            let service = scope.registry.name_of(target.service);
+            let service = scope.registry().name_of(target.service);
             return Err(ResolveError::new(
                 service,
                 scope.name.clone(),
@@ -138,7 +140,7 @@ pub(crate) async fn ensure(
     if owner.is_created(service) {
         return Ok(());
     }
-    let registry = &owner.registry;
+    let registry = owner.registry();
     let fail = |detail| ResolveError::new(registry.name_of(service), owner.name.clone(), detail);
     let asking = origin.and_then(Node::asking);
     let slot = (owner.id, service);
@@ -151,7 +153,9 @@ pub(crate) async fn ensure(
         })?),
         None => None,
     };
-    let runtime = runtime(owner).ok_or_else(|| fail(Detail::NoRuntime))?;
+    if !has_runtime(owner) {
+        return Err(fail(Detail::NoRuntime));
+    }
 
     let mut launch = None;
     let begun = owner.ledger.begin(
@@ -190,6 +194,7 @@ pub(crate) async fn ensure(
             // Spawned without the lock: a runtime that is shutting down drops the task at once, and
             // dropping it takes the lock.
             if let Some((work, told, task)) = launch {
+                let runtime = runtime(owner).ok_or_else(|| fail(Detail::NoRuntime))?;
                 let spawned = runtime.spawn(async move {
                     let outcome = work.await;
                     // Nobody may be left to tell; the instance is there all the same.
@@ -208,7 +213,7 @@ async fn create_transient(
     service: ServiceId,
     origin: Option<&Arc<Node>>,
 ) -> Result<Vec<View>, ResolveError> {
-    let registry = &scope.registry;
+    let registry = scope.registry();
     let slot = (scope.id, service);
     let asking = origin.and_then(Node::asking);
     if let Some(way) = asking.and_then(|asking| asking.way_from_transient(slot)) {
@@ -224,7 +229,7 @@ async fn create_transient(
             detail,
         ));
     }
-    if runtime(scope).is_none() {
+    if !has_runtime(scope) {
         let detail = Detail::NoRuntime;
         return Err(ResolveError::new(
             registry.name_of(service),
@@ -272,7 +277,7 @@ fn attempt(
         }
         let views = views.expect("a refused instance stays with its maker");
         dispose_late(scope, service, &views[0]).await;
-        Err(scope.closed_error(scope.registry.name_of(service)))
+        Err(scope.closed_error(scope.registry().name_of(service)))
     }
     .instrument(span)
 }
@@ -298,7 +303,7 @@ async fn run(
     service: ServiceId,
     node: &Arc<Node>,
 ) -> Result<(Vec<View>, Duration), ResolveError> {
-    let registry = &scope.registry;
+    let registry = scope.registry();
     let registered = registry.service(service);
     let fail = |detail| ResolveError::new(registered.name.clone(), scope.name.clone(), detail);
     let Source::Factory(factory) = &registered.source else {
@@ -312,17 +317,28 @@ async fn run(
         let needed = |error: ResolveError| error.needed_by(registered.name.clone());
         let creation = factory(resolver).await.map_err(needed)?;
         let started = Instant::now();
-        match tokio::time::timeout(timeout, creation).await {
-            Ok(Ok(view)) => Ok((registered.views_of(view), started.elapsed())),
-            Ok(Err(error)) => Err(match error.downcast::<ResolveError>() {
+        match within(after(started, timeout), creation).await {
+            Some(Ok(view)) => Ok((registered.views_of(view), started.elapsed())),
+            Some(Err(error)) => Err(match error.downcast::<ResolveError>() {
                 Ok(error) => needed(*error),
                 Err(error) => fail(failed(error)),
             }),
-            Err(_) => Err(fail(Detail::TimedOut { timeout })),
+            None => Err(fail(Detail::TimedOut { timeout })),
         }
     };
     let outcome = AssertUnwindSafe(work).catch_unwind().await;
     outcome.unwrap_or_else(|payload| Err(fail(failed(Box::new(Panic::new(&*payload))))))
+}
+
+/// Waits for `work`, but not past `deadline`. What need not wait has no timer, which would be a share
+/// in the runtime.
+async fn within<T>(deadline: Instant, work: impl Future<Output = T>) -> Option<T> {
+    let mut work = pin!(work);
+    let first = poll_fn(|context| Poll::Ready(work.as_mut().poll(context))).await;
+    match first {
+        Poll::Ready(done) => Some(done),
+        Poll::Pending => tokio::time::timeout_at(deadline, work).await.ok(),
+    }
 }
 
 fn failed(error: BoxError) -> Detail {
@@ -335,13 +351,8 @@ fn failed(error: BoxError) -> Detail {
 /// which the two are disposed of.
 fn record(scope: &Arc<Inner>, target: Target, origin: Option<&Arc<Node>>) {
     let Some(origin) = origin else { return };
-    let mut seen = scope
-        .registry
-        .observed
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner);
-    seen.insert((origin.service, target.service));
-    drop(seen);
+    let seen = &scope.registry().observed;
+    seen.insert(origin.service, target.service);
     if let Some((owner_scope, owner)) = origin.owner
         && owner_scope == scope.id
         && owner != target.service
@@ -355,15 +366,22 @@ fn record(scope: &Arc<Inner>, target: Target, origin: Option<&Arc<Node>>) {
 
 fn runtime(scope: &Inner) -> Option<Handle> {
     scope
-        .registry
+        .registry()
         .settings
         .runtime
         .clone()
         .or_else(|| Handle::try_current().ok())
 }
 
+/// The same without a share in the runtime: all its threads write to the count of those.
+pub(crate) fn has_runtime(scope: &Inner) -> bool {
+    scope.registry().settings.runtime.is_some()
+        || tokio::task::try_id().is_some()
+        || Handle::try_current().is_ok()
+}
+
 fn create_span(scope: &Inner, service: ServiceId) -> tracing::Span {
-    let service = &scope.registry.service(service).name;
+    let service = &scope.registry().service(service).name;
     tracing::debug_span!("container.create", %service, scope = %scope.name)
 }
 

@@ -139,18 +139,13 @@ impl fmt::Display for Graph {
 }
 
 pub(crate) fn read(root: &Arc<Inner>) -> Graph {
-    let registry = &root.registry;
+    let registry = root.registry();
     let created: BTreeMap<ServiceId, Duration> = root
         .created()
         .into_iter()
         .map(|created| (created.service, created.took))
         .collect();
-    let mut observed = registry
-        .observed
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner)
-        .clone();
-
+    let mut observed = registry.observed.pairs();
     let mut services = Vec::with_capacity(registry.services.len());
     let mut edges = Vec::new();
     for (id, registered) in (0..).zip(&registry.services) {

@@ -101,8 +101,8 @@ pub(crate) async fn check(scope: &Arc<Inner>, timeout: Duration) -> HealthReport
         .created()
         .iter()
         .filter_map(|created| {
-            let registered = scope.registry.service(created.service);
-            let view = scope.view(scope.registry.target_of(created.service))?;
+            let registered = scope.registry().service(created.service);
+            let view = scope.view(scope.registry().target_of(created.service))?;
             Some((registered.name.clone(), registered.health.as_ref()?(view)))
         })
         .collect();

@@ -4,7 +4,7 @@ use std::any::TypeId;
 use std::collections::BTreeSet;
 use std::panic::Location;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -12,13 +12,17 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::children::Children;
 use crate::create::Running;
 use crate::dispose::{Deadline, Disposal};
 use crate::error::Detail;
-use crate::key::Key;
+use crate::hold::Hold;
+use crate::key::{Key, TypeTable};
 use crate::ledger::Ledger;
-use crate::registry::{Cell, Place, Registry, ServiceId, Target, store};
+use crate::registry::{Answer, Cell, Place, Registry, ServiceId, Target, store};
 use crate::service::View;
+use crate::shards::Apart;
+use crate::stakes::Stakes;
 use crate::{
     DisposeOptions, Disposed, Name, OpenError, ResolveError, ScopeInfo, Service, ServiceName,
 };
@@ -31,12 +35,15 @@ use crate::{
 pub(crate) struct Inner {
     pub(crate) id: u64,
     pub(crate) name: Name,
-    pub(crate) registry: Arc<Registry>,
-    pub(crate) parent: Option<Parent>,
+    around: Around,
+    /// Where the scope around it keeps it; `NO_PLACE` until it does.
+    place: AtomicUsize,
     pub(crate) overrides: Option<Arc<[Override]>>,
     pub(crate) opened_at: &'static Location<'static>,
     pub(crate) dispose_options: DisposeOptions,
     pub(crate) ledger: Ledger<Running, Books>,
+    /// The scopes open in it.
+    pub(crate) children: Children<Self>,
     /// Told when the last creation in flight settles.
     pub(crate) settled: Notify,
     /// The scoped instances. A scope that creates none has none.
@@ -45,10 +52,28 @@ pub(crate) struct Inner {
     tasks: OnceLock<TaskTracker>,
 }
 
-pub(crate) struct Parent {
-    pub(crate) scope: Arc<Inner>,
-    /// Where the parent keeps its child; `NO_PLACE` until it does.
-    place: AtomicUsize,
+/// What a scope stands in, which it keeps alive.
+enum Around {
+    /// Nothing: it is the container.
+    Nothing {
+        /// Those of the registry.
+        answers: TypeTable<Answer>,
+        registry: Arc<Registry>,
+        stakes: Stakes<Held>,
+    },
+    Container(Arc<Stake>),
+    /// A scope of the container.
+    Scope(Arc<Inner>, Arc<Stake>),
+}
+
+/// What scopes share to keep the container, one for each thread that opens any.
+pub(crate) type Stake = Apart<Held>;
+
+#[derive(Debug)]
+pub(crate) struct Held {
+    pub(crate) container: Arc<Inner>,
+    /// That of the container, one step nearer.
+    registry: Arc<Registry>,
 }
 
 const NO_PLACE: usize = usize::MAX;
@@ -67,7 +92,6 @@ pub(crate) struct Books {
     pub(crate) created: Vec<Created>,
     /// Which instance of this scope used which other one.
     pub(crate) observed: BTreeSet<(ServiceId, ServiceId)>,
-    pub(crate) children: Children,
     pub(crate) disposal: Option<Disposal>,
     /// That of a disposal that has to wait for something.
     pub(crate) deadline: Option<Arc<Deadline>>,
@@ -80,13 +104,6 @@ pub(crate) struct Books {
 pub(crate) struct Created {
     pub(crate) service: ServiceId,
     pub(crate) took: Duration,
-}
-
-/// The scopes open in a scope. Places are reused, so that opening one costs no allocation.
-#[derive(Debug, Default)]
-pub(crate) struct Children {
-    places: Vec<Weak<Inner>>,
-    free: Vec<usize>,
 }
 
 impl Inner {
@@ -102,14 +119,19 @@ impl Inner {
             id: 0,
             name: registry.settings.name.clone(),
             dispose_options: registry.settings.dispose_container(),
-            registry: Arc::new(registry),
-            parent: None,
+            around: Around::Nothing {
+                answers: registry.answers().clone(),
+                registry: Arc::new(registry),
+                stakes: Stakes::new(),
+            },
+            place: AtomicUsize::new(NO_PLACE),
             overrides: None,
             opened_at,
             ledger: Ledger::new(Books {
                 created,
                 ..Books::default()
             }),
+            children: Children::of_many(),
             settled: Notify::new(),
             cells: OnceLock::new(),
             token: OnceLock::new(),
@@ -118,13 +140,21 @@ impl Inner {
     }
 
     pub(crate) fn open(
-        parent: &Arc<Self>,
+        parent: Hold,
         name: Name,
         overrides: Vec<Override>,
         opened_at: &'static Location<'static>,
         dispose_options: Option<DisposeOptions>,
     ) -> Result<Arc<Self>, OpenError> {
-        let registry = Arc::clone(&parent.registry);
+        let around = match parent {
+            Hold::Stake(stake) => Around::Container(stake),
+            Hold::Direct(scope) => match scope.stake() {
+                Some(stake) => Around::Scope(scope, stake),
+                None => unreachable!("what is opened in the container has a stake in it"),
+            },
+        };
+        let parent = around.scope().expect("a scope stands in another");
+        let registry = around.registry();
         let overrides = match (&parent.overrides, overrides.is_empty()) {
             (inherited, true) => inherited.clone(),
             (None, false) => Some(overrides.into()),
@@ -140,31 +170,76 @@ impl Inner {
         };
         let dispose_options = dispose_options.unwrap_or_else(|| registry.settings.dispose_scope());
         let scope = Arc::new(Self {
-            id: 1 + registry.scopes_opened.fetch_add(1, Ordering::Relaxed),
+            id: registry.scopes_opened.next(),
             name,
-            registry,
-            parent: Some(Parent {
-                scope: Arc::clone(parent),
-                place: AtomicUsize::new(NO_PLACE),
-            }),
+            around,
+            place: AtomicUsize::new(NO_PLACE),
             overrides,
             opened_at,
             dispose_options,
             ledger: Ledger::new(Books::default()),
+            children: Children::of_one(),
             settled: Notify::new(),
             cells: OnceLock::new(),
             token: OnceLock::new(),
             tasks: OnceLock::new(),
         });
-        let entered = parent
-            .ledger
-            .with_open(|books| books.children.enter(&scope));
-        match entered {
-            Some(()) => Ok(scope),
+        let parent = scope.parent().expect("a scope stands in another");
+        match parent.children.enter(&parent.ledger, &scope) {
+            Some(place) => {
+                scope.place.store(place, Ordering::Relaxed);
+                Ok(scope)
+            }
             None => Err(OpenError {
                 scope: scope.name.clone(),
                 parent: parent.name.clone(),
             }),
+        }
+    }
+
+    /// Everything registered.
+    #[inline]
+    pub(crate) fn registry(&self) -> &Registry {
+        self.around.registry()
+    }
+
+    /// The scope around it; none around the container.
+    pub(crate) fn parent(&self) -> Option<&Arc<Self>> {
+        self.around.scope()
+    }
+
+    /// A stake in the container, if that is what this is: that of this thread, or when there are none
+    /// at hand any more, what `others` has, or one for the caller alone.
+    pub(crate) fn stake_of_container(
+        self: &Arc<Self>,
+        others: Option<&Arc<Stake>>,
+    ) -> Option<Arc<Stake>> {
+        let Around::Nothing {
+            registry, stakes, ..
+        } = &self.around
+        else {
+            return None;
+        };
+        let make = || Held {
+            container: Arc::clone(self),
+            registry: Arc::clone(registry),
+        };
+        let stake = stakes.take(make).or_else(|| others.cloned());
+        Some(stake.unwrap_or_else(|| Arc::new(Stake::new(make()))))
+    }
+
+    /// The stake in the container that this scope has.
+    fn stake(&self) -> Option<Arc<Stake>> {
+        match &self.around {
+            Around::Nothing { .. } => None,
+            Around::Container(stake) | Around::Scope(_, stake) => Some(Arc::clone(stake)),
+        }
+    }
+
+    /// Leaves the container to those who have a stake in it: its first handle is gone.
+    pub(crate) fn leave_to_holders(&self) {
+        if let Around::Nothing { stakes, .. } = &self.around {
+            stakes.withdraw();
         }
     }
 
@@ -177,11 +252,9 @@ impl Inner {
             return None;
         }
         let type_id = TypeId::of::<T>();
-        let view = match self.registry.unnamed(type_id) {
-            Some(Target {
-                place: Place::Root(cell),
-                ..
-            }) if self.overrides.is_none() => self.registry.cells.get(*cell as usize)?.get()?,
+        let answer = self.around.answers().get(type_id);
+        let view = match answer.and_then(Answer::in_container) {
+            Some(view) if self.overrides.is_none() => view,
             _ => self.find_in_scope(type_id)?,
         };
         view.get()
@@ -192,7 +265,7 @@ impl Inner {
     fn find_in_scope(&self, type_id: TypeId) -> Option<&View> {
         match self.overridden(type_id, None) {
             Some(view) => Some(view),
-            None => self.view(*self.registry.unnamed(type_id)?),
+            None => self.view(*self.registry().unnamed(type_id)?),
         }
     }
 
@@ -204,7 +277,7 @@ impl Inner {
         if let Some(view) = self.overridden(type_id, Some(name)) {
             return view.get();
         }
-        self.view(self.registry.named(type_id, name)?)?.get()
+        self.view(self.registry().named(type_id, name)?)?.get()
     }
 
     pub(crate) fn overridden(&self, type_id: TypeId, name: Option<&str>) -> Option<&View> {
@@ -217,41 +290,41 @@ impl Inner {
 
     pub(crate) fn view(&self, target: Target) -> Option<&View> {
         match target.place {
-            Place::Root(cell) => self.registry.cells[cell as usize].get(),
+            Place::Root(cell) => self.registry().root_cell(cell).get(),
             Place::Scope(cell) => self.cells.get()?[cell as usize].get(),
             Place::Nowhere => None,
         }
     }
 
     pub(crate) fn is_created(&self, service: ServiceId) -> bool {
-        self.view(self.registry.target_of(service)).is_some()
+        self.view(self.registry().target_of(service)).is_some()
     }
 
     /// Stores an instance. The ledger's lock is held, and the service is not there yet.
     pub(crate) fn store(&self, service: ServiceId, views: Vec<View>) {
-        match self.registry.places[service as usize] {
-            Place::Root(first) => store(&self.registry.cells[first as usize..], views),
+        match self.registry().places[service as usize] {
+            Place::Root(first) => self.registry().store_in_root(first, views),
             Place::Scope(first) => {
                 let cells = self.cells.get_or_init(|| {
-                    (0..self.registry.scope_cells)
+                    (0..self.registry().scope_cells)
                         .map(|_| Cell::new())
                         .collect()
                 });
-                store(&cells[first as usize..], views);
+                store(cells[first as usize..].iter(), views);
             }
             Place::Nowhere => {}
         }
     }
 
     pub(crate) fn is_root(&self) -> bool {
-        self.parent.is_none()
+        self.parent().is_none()
     }
 
     /// The scope of the container.
     pub(crate) fn top(self: &Arc<Self>) -> &Arc<Self> {
         let mut scope = self;
-        while let Some(parent) = &scope.parent {
-            scope = &parent.scope;
+        while let Some(parent) = scope.parent() {
+            scope = parent;
         }
         scope
     }
@@ -259,8 +332,8 @@ impl Inner {
     pub(crate) fn info(&self) -> ScopeInfo {
         let mut path = vec![self.name.clone()];
         let mut scope = self;
-        while let Some(parent) = &scope.parent {
-            scope = &parent.scope;
+        while let Some(parent) = scope.parent() {
+            scope = parent;
             path.push(scope.name.clone());
         }
         path.reverse();
@@ -276,8 +349,8 @@ impl Inner {
         if let Some(token) = self.token.get() {
             return token;
         }
-        let token = self.token.get_or_init(|| match &self.parent {
-            Some(parent) => parent.scope.token().child_token(),
+        let token = self.token.get_or_init(|| match self.parent() {
+            Some(parent) => parent.token().child_token(),
             None => CancellationToken::new(),
         });
         // Whoever closes the scope cancels the token it finds. Going through the lock means either
@@ -318,14 +391,38 @@ impl Inner {
 impl Drop for Inner {
     fn drop(&mut self) {
         crate::leak::scope_dropped(self);
-        if let Some(parent) = &self.parent {
-            let place = parent.place.load(Ordering::Relaxed);
-            if place != NO_PLACE {
-                parent
-                    .scope
-                    .ledger
-                    .with(|books| books.children.leave(place));
-            }
+        let place = self.place.load(Ordering::Relaxed);
+        if let Some(parent) = self.parent()
+            && place != NO_PLACE
+        {
+            parent.children.leave(place);
+        }
+    }
+}
+
+impl Around {
+    #[inline]
+    fn registry(&self) -> &Registry {
+        match self {
+            Self::Nothing { registry, .. } => registry,
+            Self::Container(stake) | Self::Scope(_, stake) => &stake.registry,
+        }
+    }
+
+    /// The nearest way to the answers to types without a name.
+    #[inline]
+    fn answers(&self) -> &TypeTable<Answer> {
+        match self {
+            Self::Nothing { answers, .. } => answers,
+            Self::Container(stake) | Self::Scope(_, stake) => stake.registry.answers(),
+        }
+    }
+
+    fn scope(&self) -> Option<&Arc<Inner>> {
+        match self {
+            Self::Nothing { .. } => None,
+            Self::Container(stake) => Some(&stake.container),
+            Self::Scope(scope, _) => Some(scope),
         }
     }
 }
@@ -337,28 +434,5 @@ impl std::fmt::Debug for Inner {
             .field("id", &self.id)
             .field("state", &self.ledger.state())
             .finish_non_exhaustive()
-    }
-}
-
-impl Children {
-    fn enter(&mut self, child: &Arc<Inner>) {
-        let place = self.free.pop().unwrap_or_else(|| {
-            self.places.push(Weak::new());
-            self.places.len() - 1
-        });
-        self.places[place] = Arc::downgrade(child);
-        if let Some(parent) = &child.parent {
-            parent.place.store(place, Ordering::Relaxed);
-        }
-    }
-
-    fn leave(&mut self, place: usize) {
-        self.places[place] = Weak::new();
-        self.free.push(place);
-    }
-
-    /// Those that are still held by somebody.
-    pub(crate) fn alive(&self) -> Vec<Arc<Inner>> {
-        self.places.iter().filter_map(Weak::upgrade).collect()
     }
 }

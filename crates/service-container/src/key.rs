@@ -3,6 +3,7 @@
 use std::any::TypeId;
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hash, Hasher};
+use std::sync::Arc;
 
 use crate::Name;
 
@@ -29,18 +30,29 @@ pub(crate) type TypeMap<V> = HashMap<TypeId, V, BuildHasherDefault<TypeIdHasher>
 ///
 /// It is made so that, for all but the largest sets, no two types want the same place: looking one
 /// up is one comparison.
+///
+/// Clones are the same table: whoever reads it often has one at hand, a step nearer.
 #[derive(Debug)]
 pub(crate) struct TypeTable<V> {
     /// A power of two of them, at least one of which is empty.
-    places: Box<[Option<(TypeId, V)>]>,
+    places: Arc<[Option<(TypeId, V)>]>,
     /// Which bits of the hash say the place.
     shift: u32,
 }
 
-impl<V: Clone> TypeTable<V> {
+impl<V> Clone for TypeTable<V> {
+    fn clone(&self) -> Self {
+        Self {
+            places: Arc::clone(&self.places),
+            shift: self.shift,
+        }
+    }
+}
+
+impl<V> TypeTable<V> {
     pub(crate) fn new(entries: Vec<(TypeId, V)>) -> Self {
         let (size, shift) = Self::shape(&entries);
-        let mut places = vec![None; size];
+        let mut places: Vec<_> = (0..size).map(|_| None).collect();
         for (type_id, value) in entries {
             let mut place = place(type_id, shift, size);
             while places[place].is_some() {

@@ -42,7 +42,10 @@ pub(crate) fn scope_dropped(scope: &Inner) {
     if services.is_empty() {
         return;
     }
-    scope.registry.leaked_scopes.fetch_add(1, Ordering::Relaxed);
+    scope
+        .registry()
+        .leaked_scopes
+        .fetch_add(1, Ordering::Relaxed);
     let services = services.join(", ");
     let (name, opened_at) = (&scope.name, scope.opened_at);
     tracing::warn!(
@@ -51,14 +54,14 @@ pub(crate) fn scope_dropped(scope: &Inner) {
         %services,
         "a scope was dropped without `dispose()`: its services were not disposed of"
     );
-    match scope.registry.settings.on_leak {
+    match scope.registry().settings.on_leak {
         LeakPolicy::Panic if !std::thread::panicking() => {
             panic!(
                 "scope `{name}` opened at {opened_at} was dropped without `dispose()`: {services}"
             );
         }
         LeakPolicy::SpawnDispose => {
-            let runtime = scope.registry.settings.runtime.clone();
+            let runtime = scope.registry().settings.runtime.clone();
             if let Some(runtime) = runtime.or_else(|| Handle::try_current().ok()) {
                 let name = name.clone();
                 runtime.spawn(async move {

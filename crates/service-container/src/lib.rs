@@ -227,6 +227,7 @@
 //! ```
 
 mod builder;
+mod children;
 mod container;
 mod create;
 mod dependencies;
@@ -236,6 +237,7 @@ mod factory;
 mod get;
 mod graph;
 mod health;
+mod hold;
 mod inject;
 mod inner;
 mod key;
@@ -245,6 +247,7 @@ mod ledger;
 mod name;
 mod named;
 mod node;
+mod observed;
 mod owned;
 mod registered;
 mod registration;
@@ -255,6 +258,8 @@ mod scope_builder;
 mod scope_info;
 mod service;
 mod settings;
+mod shards;
+mod stakes;
 mod sync;
 mod validate;
 mod waits;

@@ -1,14 +1,16 @@
 //! Everything registered, frozen by `build()`.
 
 use std::any::TypeId;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
+use std::sync::OnceLock;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Mutex, OnceLock};
 
 use crate::key::{Key, TypeMap, TypeTable};
+use crate::observed::Observed;
 use crate::registered::{Registered, Source};
 use crate::service::View;
 use crate::settings::Settings;
+use crate::shards::Numbers;
 use crate::waits::Waits;
 use crate::{Lifetime, Name, ServiceName};
 
@@ -37,25 +39,50 @@ pub(crate) enum Place {
 /// Holds one view of one instance, once it exists.
 pub(crate) type Cell = OnceLock<View>;
 
+/// The one answer to a type without a name.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    target: Target,
+    /// Where the view is when the target is in the container: here, where a look for the type ends.
+    cell: Cell,
+}
+
+impl Answer {
+    /// The view, if it is one in the container and exists.
+    #[inline]
+    pub(crate) fn in_container(&self) -> Option<&View> {
+        self.cell.get()
+    }
+}
+
 pub(crate) struct Registry {
     pub(crate) services: Box<[Registered]>,
     /// The place of the first view of each service.
     pub(crate) places: Box<[Place]>,
     /// Keys without a name that have one answer.
-    unnamed: TypeTable<Target>,
+    answers: TypeTable<Answer>,
     named: TypeMap<HashMap<Name, Target>>,
     /// Every provider of a type, in order of registration.
     all: TypeMap<Vec<Target>>,
-    /// The instances of values and singletons.
-    pub(crate) cells: Box<[Cell]>,
+    /// The views of values and singletons.
+    cells: Box<[RootCell]>,
     /// How many cells a scope needs.
     pub(crate) scope_cells: usize,
     pub(crate) settings: Settings,
     pub(crate) waits: Waits,
     /// Dependencies seen while running, for the graph.
-    pub(crate) observed: Mutex<BTreeSet<(ServiceId, ServiceId)>>,
-    pub(crate) scopes_opened: AtomicU64,
+    pub(crate) observed: Observed,
+    pub(crate) scopes_opened: Numbers,
     pub(crate) leaked_scopes: AtomicU64,
+}
+
+/// Where a view of a value or a singleton is.
+#[derive(Debug)]
+enum RootCell {
+    /// With the answer to this type, which it is.
+    Answer(TypeId),
+    /// Here: it is found by its name, or among others.
+    Own(Cell),
 }
 
 /// What a key leads to.
@@ -107,22 +134,31 @@ impl Registry {
             }
             places.push(first.expect("every service has its own view"));
         }
-        let answers: Vec<_> = unnamed
-            .into_iter()
-            .filter_map(|(key, targets)| Some((key, *single(&targets)?)))
+        let mut cells: Vec<_> = (0..root_cells)
+            .map(|_| RootCell::Own(Cell::new()))
             .collect();
+        let answers = unnamed.into_iter().filter_map(|(type_id, targets)| {
+            let target = *single(&targets)?;
+            if let Place::Root(cell) = target.place {
+                cells[cell as usize] = RootCell::Answer(type_id);
+            }
+            let cell = Cell::new();
+            Some((type_id, Answer { target, cell }))
+        });
+        let answers = TypeTable::new(answers.collect());
+        let observed = Observed::new(services.len());
         Self {
             services: services.into(),
             places: places.into(),
-            unnamed: TypeTable::new(answers),
+            answers,
             named,
             all,
-            cells: (0..root_cells).map(|_| Cell::new()).collect(),
+            cells: cells.into(),
             scope_cells: scope_cells as usize,
             settings,
             waits: Waits::default(),
-            observed: Mutex::default(),
-            scopes_opened: AtomicU64::new(0),
+            observed,
+            scopes_opened: Numbers::new(),
             leaked_scopes: AtomicU64::new(0),
         }
     }
@@ -147,7 +183,29 @@ impl Registry {
     /// The one answer to a type without a name.
     #[inline]
     pub(crate) fn unnamed(&self, type_id: TypeId) -> Option<&Target> {
-        self.unnamed.get(type_id)
+        Some(&self.answers.get(type_id)?.target)
+    }
+
+    /// The answers to types without a name.
+    #[inline]
+    pub(crate) const fn answers(&self) -> &TypeTable<Answer> {
+        &self.answers
+    }
+
+    /// A cell of the container.
+    pub(crate) fn root_cell(&self, cell: u32) -> &Cell {
+        match &self.cells[cell as usize] {
+            RootCell::Answer(type_id) => {
+                let answer = self.answers.get(*type_id);
+                &answer.expect("it was made with the cells").cell
+            }
+            RootCell::Own(cell) => cell,
+        }
+    }
+
+    /// Puts an instance into the container, beginning with this cell.
+    pub(crate) fn store_in_root(&self, first: u32, views: Vec<View>) {
+        store((first..).map(|cell| self.root_cell(cell)), views);
     }
 
     pub(crate) fn named(&self, type_id: TypeId, name: &str) -> Option<Target> {
@@ -205,7 +263,7 @@ impl Registry {
             if let (Source::Value(value), Place::Root(first)) =
                 (&registered.source, self.places[id as usize])
             {
-                store(&self.cells[first as usize..], registered.views_of(value()));
+                self.store_in_root(first, registered.views_of(value()));
                 values.push(id);
             }
         }
@@ -223,8 +281,9 @@ impl std::fmt::Debug for Registry {
 
 /// Stores the views of one instance in the first of `cells`, its own view last: whoever sees that
 /// one sees them all.
-pub(crate) fn store(cells: &[Cell], views: Vec<View>) {
-    for (cell, view) in cells[..views.len()].iter().zip(views).rev() {
+pub(crate) fn store<'c>(cells: impl Iterator<Item = &'c Cell>, views: Vec<View>) {
+    let cells: Vec<_> = cells.take(views.len()).collect();
+    for (cell, view) in cells.into_iter().zip(views).rev() {
         cell.set(view).expect("an instance is published once");
     }
 }

@@ -6,6 +6,7 @@ use std::sync::{Arc, Weak};
 use tokio_util::sync::CancellationToken;
 
 use crate::error::Detail;
+use crate::hold::Hold;
 use crate::inner::Inner;
 use crate::node::Node;
 use crate::registry::Lookup;
@@ -81,11 +82,8 @@ impl Resolver {
     #[track_caller]
     pub fn child(&self, name: impl Into<Name>) -> Result<ScopeBuilder, ResolveError> {
         let location = std::panic::Location::caller();
-        Ok(ScopeBuilder::new(
-            self.scope(ServiceName::of::<Self>)?,
-            name.into(),
-            location,
-        ))
+        let scope = self.scope(ServiceName::of::<Self>)?;
+        Ok(ScopeBuilder::new(Hold::on(&scope), name.into(), location))
     }
 
     /// The scope in which this resolver resolves.
@@ -114,7 +112,7 @@ impl Resolver {
         let scope = self.scope(ServiceName::of::<T>)?;
         let type_id = std::any::TypeId::of::<T>();
         let given = scope.overridden(type_id, name).is_some();
-        if !given && matches!(scope.registry.lookup(type_id, name), Lookup::Missing) {
+        if !given && matches!(scope.registry().lookup(type_id, name), Lookup::Missing) {
             return Ok(None);
         }
         create::get(&scope, name, Some(&self.node)).await.map(Some)

@@ -11,6 +11,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::dispose::close;
 use crate::get::Get;
+use crate::hold::Hold;
 use crate::inner::Inner;
 use crate::{
     DisposeError, DisposeOptions, DisposeReport, HealthReport, Name, Owned, ResolveError,
@@ -27,16 +28,20 @@ use crate::{
 /// [`LeakPolicy`](crate::LeakPolicy).
 #[derive(Clone, Debug)]
 pub struct Scope {
-    inner: Arc<Inner>,
+    hold: Hold,
 }
 
 impl Scope {
-    pub(crate) fn new(inner: Arc<Inner>) -> Self {
-        Self { inner }
+    /// The first handle on `scope`.
+    pub(crate) fn new(scope: Arc<Inner>) -> Self {
+        Self {
+            hold: Hold::Direct(scope),
+        }
     }
 
+    #[inline]
     pub(crate) fn inner(&self) -> &Arc<Inner> {
-        &self.inner
+        self.hold.scope()
     }
 
     /// The service `T`, created if need be.
@@ -58,12 +63,12 @@ impl Scope {
     ///
     /// # Panics
     ///
-    /// Panics when something has to be created on a tokio runtime built without time.
+    /// Panics when a creation has to wait on a tokio runtime built without time.
     #[inline]
     pub fn get<T: ?Sized + Service>(
         &self,
     ) -> impl Future<Output = Result<Arc<T>, ResolveError>> + Send + use<'_, T> {
-        Get::new(&self.inner)
+        Get::new(self.inner())
     }
 
     /// The service `T` registered under `name`, created if need be.
@@ -80,9 +85,9 @@ impl Scope {
     ///
     /// As [`get`](Self::get) does.
     pub async fn get_named<T: ?Sized + Service>(&self, name: &str) -> Result<Arc<T>, ResolveError> {
-        match self.inner.find_named::<T>(name) {
+        match self.inner().find_named::<T>(name) {
             Some(service) => Ok(Arc::clone(service)),
-            None => Box::pin(create::get(&self.inner, Some(name), None)).await,
+            None => Box::pin(create::get(self.inner(), Some(name), None)).await,
         }
     }
 
@@ -102,7 +107,7 @@ impl Scope {
     ///
     /// As [`get`](Self::get) does.
     pub async fn get_all<T: ?Sized + Service>(&self) -> Result<Vec<Arc<T>>, ResolveError> {
-        create::get_all(&self.inner, None).await
+        create::get_all(self.inner(), None).await
     }
 
     /// The service `T` in a scope of its own, which ends with what is returned.
@@ -132,20 +137,20 @@ impl Scope {
     #[inline]
     #[must_use]
     pub fn ready<T: ?Sized + Service>(&self) -> Option<&T> {
-        self.inner.find::<T>().map(|service| &**service)
+        self.inner().find::<T>().map(|service| &**service)
     }
 
     /// The service `T` if it exists already, shared.
     #[inline]
     #[must_use]
     pub fn ready_arc<T: ?Sized + Service>(&self) -> Option<Arc<T>> {
-        self.inner.find::<T>().cloned()
+        self.inner().find::<T>().cloned()
     }
 
     /// The service `T` registered under `name` if it exists already, borrowed.
     #[must_use]
     pub fn ready_named<T: ?Sized + Service>(&self, name: &str) -> Option<&T> {
-        self.inner.find_named::<T>(name).map(|service| &**service)
+        self.inner().find_named::<T>(name).map(|service| &**service)
     }
 
     /// Begins a scope inside this one.
@@ -153,7 +158,7 @@ impl Scope {
     /// A scope keeps those around it alive, and is disposed of before them.
     #[track_caller]
     pub fn child(&self, name: impl Into<Name>) -> ScopeBuilder {
-        ScopeBuilder::new(Arc::clone(&self.inner), name.into(), Location::caller())
+        ScopeBuilder::new(self.hold.clone(), name.into(), Location::caller())
     }
 
     /// Runs `work` in a scope of its own and disposes of it, however `work` ends: returning,
@@ -205,19 +210,19 @@ impl Scope {
     /// The name, and where the scope stands among others.
     #[must_use]
     pub fn info(&self) -> ScopeInfo {
-        self.inner.info()
+        self.inner().info()
     }
 
     /// The name.
     #[must_use]
     pub fn name(&self) -> &Name {
-        &self.inner.name
+        &self.inner().name
     }
 
     /// Where the scope is in its life.
     #[must_use]
     pub fn state(&self) -> State {
-        self.inner.ledger.state()
+        self.inner().ledger.state()
     }
 
     /// Tracks the tasks that use this scope: [`dispose`](Self::dispose) waits for them, up to
@@ -227,20 +232,23 @@ impl Scope {
     /// in the report and left alone.
     #[must_use]
     pub fn tasks(&self) -> &TaskTracker {
-        self.inner.tasks()
+        self.inner().tasks()
     }
 
     /// A token cancelled when the scope closes or is dropped, and when one around it does.
     #[must_use]
     pub fn cancelled(&self) -> CancellationToken {
-        self.inner.token().clone()
+        self.inner().token().clone()
     }
 
     /// How many scopes of this container, itself included, were dropped with services in them that
     /// should have been disposed of. Counted when the last handle on such a scope is dropped.
     #[must_use]
     pub fn leaked_scopes(&self) -> u64 {
-        self.inner.registry.leaked_scopes.load(Ordering::Relaxed)
+        self.inner()
+            .registry()
+            .leaked_scopes
+            .load(Ordering::Relaxed)
     }
 
     /// Asks the services that exist in this scope how they are, all at once. In the container those
@@ -252,7 +260,7 @@ impl Scope {
     ///
     /// Cancel safe: checks that have begun are dropped.
     pub async fn health(&self, timeout: Duration) -> HealthReport {
-        health::check(&self.inner, timeout).await
+        health::check(self.inner(), timeout).await
     }
 
     /// Ends the scope: cancels its token, waits for its tasks, disposes of the scopes inside it, and
@@ -274,7 +282,7 @@ impl Scope {
     ///
     /// Panics when there is something to wait for and no tokio runtime to do it on.
     pub async fn dispose(&self) -> Result<DisposeReport, DisposeError> {
-        self.dispose_with(self.inner.dispose_options).await
+        self.dispose_with(self.inner().dispose_options).await
     }
 
     /// Like [`dispose`](Self::dispose), with other limits. Those of the first caller count.
@@ -294,7 +302,7 @@ impl Scope {
         &self,
         options: DisposeOptions,
     ) -> Result<DisposeReport, DisposeError> {
-        close(&self.inner, options).report().await.into_result()
+        close(self.inner(), options).report().await.into_result()
     }
 
     pub(crate) fn child_at(
@@ -302,7 +310,15 @@ impl Scope {
         name: Name,
         location: &'static Location<'static>,
     ) -> ScopeBuilder {
-        ScopeBuilder::new(Arc::clone(&self.inner), name, location)
+        ScopeBuilder::new(self.hold.clone(), name, location)
+    }
+}
+
+impl Drop for Scope {
+    fn drop(&mut self) {
+        if let Hold::Direct(scope) = &self.hold {
+            scope.leave_to_holders();
+        }
     }
 }
 
@@ -341,13 +357,12 @@ impl CloseOnDrop {
 
 impl Drop for CloseOnDrop {
     fn drop(&mut self) {
-        let Some(Scope { inner }) = &self.0 else {
+        let Some(scope) = &self.0 else {
             return;
         };
-        let runtime = inner.registry.settings.runtime.is_some()
-            || tokio::runtime::Handle::try_current().is_ok();
+        let inner = scope.inner();
         // Without a runtime the scope is dropped instead, which says so.
-        if runtime && inner.ledger.is_open() {
+        if create::has_runtime(inner) && inner.ledger.is_open() {
             drop(close(inner, inner.dispose_options));
         }
     }

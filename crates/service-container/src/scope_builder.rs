@@ -3,6 +3,7 @@
 use std::panic::Location;
 use std::sync::Arc;
 
+use crate::hold::Hold;
 use crate::inner::{Inner, Override};
 use crate::key::Key;
 use crate::service::View;
@@ -33,7 +34,7 @@ use crate::{DisposeOptions, Name, OpenError, Scope, Service};
 /// ```
 #[must_use = "a scope is opened by `open()`"]
 pub struct ScopeBuilder {
-    parent: Arc<Inner>,
+    parent: Hold,
     name: Name,
     overrides: Vec<Override>,
     dispose_options: Option<DisposeOptions>,
@@ -41,11 +42,7 @@ pub struct ScopeBuilder {
 }
 
 impl ScopeBuilder {
-    pub(crate) fn new(
-        parent: Arc<Inner>,
-        name: Name,
-        location: &'static Location<'static>,
-    ) -> Self {
+    pub(crate) fn new(parent: Hold, name: Name, location: &'static Location<'static>) -> Self {
         Self {
             parent,
             name,
@@ -91,7 +88,7 @@ impl ScopeBuilder {
             dispose_options,
             location,
         } = self;
-        Inner::open(&parent, name, overrides, location, dispose_options).map(Scope::new)
+        Inner::open(parent, name, overrides, location, dispose_options).map(Scope::new)
     }
 
     fn with<T: ?Sized + Service>(mut self, name: Option<Name>, service: Arc<T>) -> Self {
@@ -109,7 +106,7 @@ impl std::fmt::Debug for ScopeBuilder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("ScopeBuilder")
             .field("name", &self.name)
-            .field("parent", &self.parent.name)
+            .field("parent", &self.parent.scope().name)
             .finish_non_exhaustive()
     }
 }

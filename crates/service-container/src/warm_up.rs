@@ -75,7 +75,7 @@ impl Error for WarmUpError {
 
 pub(crate) async fn run(root: &Arc<Inner>) -> Result<WarmUpReport, WarmUpError> {
     let started = Instant::now();
-    let registry = &root.registry;
+    let registry = root.registry();
     let mut waiting: BTreeMap<ServiceId, BTreeSet<ServiceId>> = (0..)
         .zip(&registry.services)
         .filter(|(_, registered)| registered.lifetime == Lifetime::Singleton)

@@ -50,7 +50,7 @@ pub(crate) fn close(scope: &Arc<Inner>, options: DisposeOptions) -> Disposal {
         let idle = in_flight == 0
             && scope.tasks_used().is_none_or(|tasks| tasks.is_empty())
             && !has_disposers(scope, &books.created);
-        let children = books.children.alive();
+        let children = scope.children.alive();
         let disposal = if idle && children.is_empty() {
             Disposal::Done(DisposeReport::new(scope.name.clone()))
         } else {
@@ -76,7 +76,7 @@ pub(crate) fn close(scope: &Arc<Inner>, options: DisposeOptions) -> Disposal {
         None => scope.ledger.closed(),
         Some((children, deadline, tell)) => {
             let runtime = scope
-                .registry
+                .registry()
                 .settings
                 .runtime
                 .clone()
@@ -130,7 +130,7 @@ async fn wind_down(
         scope.ledger.each_attempt(|service, running| {
             report
                 .unfinished_creations
-                .push(scope.registry.name_of(service));
+                .push(scope.registry().name_of(service));
             if let Running::Owned { task, .. } = running
                 && let Some(task) = task.get()
             {
@@ -175,7 +175,7 @@ async fn wind_down(
 fn hurry(scope: &Arc<Inner>, limit: Limit) {
     let (deadline, children) = scope
         .ledger
-        .with(|books| (books.deadline.clone(), books.children.alive()));
+        .with(|books| (books.deadline.clone(), scope.children.alive()));
     let Some(deadline) = deadline else {
         return;
     };
@@ -201,8 +201,8 @@ pub(crate) fn plan(
     options: DisposeOptions,
 ) -> Plan {
     let job = |created: &Created| {
-        let registered = scope.registry.service(created.service);
-        let view = scope.view(scope.registry.target_of(created.service));
+        let registered = scope.registry().service(created.service);
+        let view = scope.view(scope.registry().target_of(created.service));
         Job {
             service: registered.name.clone(),
             dispose: registered
@@ -233,7 +233,7 @@ pub(crate) fn plan(
 
 /// Disposes of an instance that was made for a scope which has closed meanwhile.
 pub(crate) async fn dispose_late(scope: &Arc<Inner>, service: ServiceId, view: &View) {
-    let registered = scope.registry.service(service);
+    let registered = scope.registry().service(service);
     let Some(bind) = &registered.dispose else {
         return;
     };
@@ -267,5 +267,5 @@ pub(crate) fn after(moment: Instant, duration: Duration) -> Instant {
 fn has_disposers(scope: &Inner, created: &[Created]) -> bool {
     created
         .iter()
-        .any(|created| scope.registry.service(created.service).dispose.is_some())
+        .any(|created| scope.registry().service(created.service).dispose.is_some())
 }

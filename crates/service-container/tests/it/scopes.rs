@@ -273,6 +273,50 @@ async fn scopes_come_and_go_without_a_trace() {
     assert!(container.dispose().await.unwrap().children.is_empty());
 }
 
+/// Each thread counts for itself what keeps the container.
+#[test]
+fn a_container_goes_with_its_last_holder_on_whatever_thread() {
+    let probe = Arc::new(A::default());
+    let mut builder = Container::builder();
+    builder.value(B(Arc::clone(&probe)));
+    let first = builder.build().unwrap();
+    let kept = std::thread::scope(|threads| {
+        let opening: Vec<_> = (0..4)
+            .map(|_| {
+                let first = &first;
+                threads.spawn(move || {
+                    let outer = first.child("outer").open().unwrap();
+                    (first.clone(), outer.child("inner").open().unwrap())
+                })
+            })
+            .collect();
+        let opened = opening.into_iter().map(|thread| thread.join().unwrap());
+        opened.collect::<Vec<_>>()
+    });
+    drop(first);
+    let mut ids = std::collections::BTreeSet::new();
+    for (container, inner) in kept {
+        let (value, inside) = (container.ready::<B>(), inner.ready::<B>());
+        assert!(Arc::ptr_eq(&value.unwrap().0, &probe));
+        assert!(Arc::ptr_eq(&inside.unwrap().0, &probe));
+        // What is opened now is kept by its own holders too.
+        let late = container.child("late").open().unwrap();
+        ids.extend([inner.info().id, late.info().id]);
+        let again = Container::clone(&container);
+        drop(container);
+        assert!(again.ready::<B>().is_some());
+        drop(again);
+        std::thread::spawn(move || {
+            drop(inner);
+            assert!(late.ready::<B>().is_some());
+        })
+        .join()
+        .unwrap();
+    }
+    assert_eq!(ids.len(), 8, "numbers are given once");
+    assert_eq!(Arc::strong_count(&probe), 1, "the container is gone");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn closing_races_with_opening_and_creating() {
     for _ in 0..300 {
