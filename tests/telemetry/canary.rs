@@ -158,7 +158,7 @@ async fn the_password_is_on_no_surface() {
         postgres_in = Some(pool);
     }
     if let Some(url) = &users.mongodb {
-        let builder = MongoPool::builder(url).name("mongodb-in");
+        let builder = MongoPool::builder(url.as_str()).name("mongodb-in");
         let builder = builder.database("nowhere").limits(1, 2);
         surfaces.push(format!("{builder:?}"));
         let pool = builder.build().await.unwrap();

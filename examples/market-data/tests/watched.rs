@@ -31,6 +31,9 @@ impl Demo {
             .args(arguments)
             .env("POSTGRES_URL", postgres)
             .env("MONGODB_URL", mongodb)
+            // Meant for these tests: the program takes what begins so for its own settings.
+            .env_remove("POOLS_WATCHED_SECONDS")
+            .env_remove("POOLS_RULES_AS_THEY_ARE")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()

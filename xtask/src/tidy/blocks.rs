@@ -111,7 +111,9 @@ fn shell(
 fn is_tried(page: &File, language: &str, sources: &[File]) -> bool {
     const INCLUDE: &str = "include_str!(\"";
     sources.iter().any(|source| {
-        let folder = Path::new(&source.path).parent().unwrap_or(Path::new(""));
+        let folder = Path::new(&source.path)
+            .parent()
+            .unwrap_or_else(|| Path::new(""));
         let reads = source.text.contains(&format!("\"```{language}"));
         source.text.lines().any(|line| {
             let Some((before, after)) = line.split_once(INCLUDE) else {
