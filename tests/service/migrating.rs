@@ -3,6 +3,8 @@
 
 use std::sync::OnceLock;
 
+use connection_factory::FactoryConfig;
+
 use crate::support::servers;
 
 #[path = "../../docs/migrating/advise.rs"]
@@ -79,6 +81,25 @@ async fn each_step_serves_what_the_one_before_it_served() {
     let notes = client.database("migrating");
     let notes = notes.collection::<mongodb::bson::Document>("notes");
     notes.delete_many(mine).await.unwrap();
+}
+
+/// Configurations that the page shows are taken as they stand.
+#[test]
+fn the_page_shows_configurations_that_are_taken() {
+    let page = include_str!("../../docs/migrating.md");
+    let mut taken = 0;
+    for block in page.split("```toml\n").skip(1) {
+        let (block, _) = block.split_once("```").expect("a block ends");
+        let sources = FactoryConfig::sources().toml("docs/migrating.md", block);
+        let config = sources
+            .load()
+            .unwrap_or_else(|error| panic!("{error}: {block}"));
+        assert!(
+            block.contains("[budgets.main]") && config.budgets["main"].max_connections.get() == 40
+        );
+        taken += 1;
+    }
+    assert_eq!(taken, 1);
 }
 
 /// The page shows pieces of the steps' files, and nothing that is not there.

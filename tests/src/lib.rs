@@ -1,5 +1,7 @@
 //! What the suites against real servers have in common.
 
+pub mod prometheus;
+
 use std::path::PathBuf;
 
 /// The URL of the PostgreSQL server that `cargo xtask test-integration` started, or `None` after

@@ -4,16 +4,75 @@ use std::io::Write;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use integration_tests::prometheus::get;
+use mongodb::bson::doc;
 use pool_mongo::MongoPool;
 use pool_postgres::PostgresPool;
 use pool_telemetry::{OtlpExporter, Registry};
-
+use tokio::time::timeout;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::prelude::*;
 
-use crate::support::{TOKEN, get, listen};
+use crate::support::{TOKEN, listen};
 
 const CANARY: &str = "canary-9f3b";
+
+/// Users of the real servers whose password it is; they go with [`Users::remove`].
+struct Users {
+    name: String,
+    postgres: Option<String>,
+    mongodb: Option<String>,
+}
+
+impl Users {
+    /// Makes them. Nothing is logged yet: whoever makes a user writes its password down.
+    async fn make() -> Self {
+        use sqlx::Connection as _;
+
+        let name = format!("canary_{}", std::process::id());
+        let mut postgres = None;
+        if let Some(url) = integration_tests::postgres_url() {
+            let mut server = sqlx::PgConnection::connect(&url).await.unwrap();
+            let user = format!("create role {name} login password '{CANARY}'");
+            let user = sqlx::raw_sql(sqlx::AssertSqlSafe(user));
+            user.execute(&mut server).await.unwrap();
+            let (_, host) = url.split_once("://").unwrap();
+            let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
+            postgres = Some(format!("postgres://{name}:{CANARY}@{host}"));
+        }
+        let mut mongodb = None;
+        if let Some(url) = integration_tests::mongodb_url() {
+            let server = mongodb::Client::with_uri_str(&url).await.unwrap();
+            let user =
+                doc! { "createUser": &name, "pwd": CANARY, "roles": ["readWriteAnyDatabase"] };
+            server.database("admin").run_command(user).await.unwrap();
+            let host = real("MONGODB_URL").unwrap();
+            let only = "?authSource=admin&directConnection=true";
+            mongodb = Some(format!("mongodb://{name}:{CANARY}@{host}/{only}"));
+        }
+        Self {
+            name,
+            postgres,
+            mongodb,
+        }
+    }
+
+    async fn remove(self) {
+        use sqlx::Connection as _;
+
+        let Self { name, .. } = &self;
+        if let Some(url) = integration_tests::postgres_url() {
+            let mut server = sqlx::PgConnection::connect(&url).await.unwrap();
+            let user = sqlx::raw_sql(sqlx::AssertSqlSafe(format!("drop role {name}")));
+            user.execute(&mut server).await.unwrap();
+        }
+        if let Some(url) = integration_tests::mongodb_url() {
+            let server = mongodb::Client::with_uri_str(&url).await.unwrap();
+            let user = doc! { "dropUser": name };
+            server.database("admin").run_command(user).await.unwrap();
+        }
+    }
+}
 
 /// Everything that is logged.
 #[derive(Clone, Default)]
@@ -30,9 +89,11 @@ impl Write for Log {
     }
 }
 
-/// Servers that do not answer and, where there is a real one, a password that is wrong there.
+/// Servers that do not answer and, where there is a real one, a password that is wrong there and one
+/// that is right.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_password_is_on_no_surface() {
+    let users = Users::make().await;
     let log = Log::default();
     let writer = log.clone();
     // All that is logged, but for the programs that only these tests use.
@@ -47,6 +108,7 @@ async fn the_password_is_on_no_surface() {
 
     let registry = Registry::new();
     let mut surfaces = Vec::new();
+    let mut events = Vec::new();
     let mut postgres = vec!["127.0.0.1:1".to_owned()];
     let mut mongodb = vec!["127.0.0.1:1".to_owned()];
     postgres.extend(real("POSTGRES_URL"));
@@ -61,6 +123,7 @@ async fn the_password_is_on_no_surface() {
             .build()
             .unwrap();
         registry.register(pool.clone()).unwrap();
+        events.push(pool.subscribe());
         let error = pool.acquire().await.unwrap_err();
         surfaces.push(format!("{error} {error:?} {pool:?}"));
     }
@@ -75,19 +138,50 @@ async fn the_password_is_on_no_surface() {
             .await
             .unwrap();
         registry.register(pool.clone()).unwrap();
+        events.push(pool.subscribe());
         let error = pool.acquire().await.unwrap_err();
         surfaces.push(format!("{error} {error:?} {pool:?}"));
+    }
+    // Let in: what works has more to tell.
+    let (mut postgres_in, mut mongodb_in) = (None, None);
+    if let Some(url) = &users.postgres {
+        let builder = PostgresPool::builder(url).unwrap().name("postgres-in");
+        surfaces.push(format!("{builder:?}"));
+        let pool = builder.limits(1, 2).build().unwrap();
+        registry.register(pool.clone()).unwrap();
+        events.push(pool.subscribe());
+        let mut guard = pool.acquire().await.unwrap();
+        let wrong = sqlx::query("select no_such_column").execute(&mut guard);
+        let error = wrong.await.unwrap_err();
+        surfaces.push(format!("{error} {error:?} {guard:?} {pool:?}"));
+        drop(guard);
+        postgres_in = Some(pool);
+    }
+    if let Some(url) = &users.mongodb {
+        let builder = MongoPool::builder(url.as_str()).name("mongodb-in");
+        let builder = builder.database("nowhere").limits(1, 2);
+        surfaces.push(format!("{builder:?}"));
+        let pool = builder.build().await.unwrap();
+        registry.register(pool.clone()).unwrap();
+        events.push(pool.subscribe());
+        let lease = pool.acquire().await.unwrap();
+        lease.run_command(doc! { "ping": 1 }).await.unwrap();
+        let wrong = lease.run_command(doc! { "noSuchCommand": 1 });
+        let error = wrong.await.unwrap_err();
+        surfaces.push(format!("{error} {error:?} {lease:?} {pool:?}"));
+        drop(lease);
+        mongodb_in = Some(pool);
     }
     let listener = listen(&registry, "127.0.0.1:0").await;
     surfaces.push(format!("{registry:?} {listener:?}"));
     for pool in registry.pools() {
         let snapshot = pool.snapshot();
         surfaces.push(format!("{snapshot:?} {} {pool:?}", pool.explain()));
-        assert!(
-            snapshot.metrics.counters.connect_failures > 0,
-            "{}",
-            pool.name()
-        );
+        let counters = snapshot.metrics.counters;
+        let let_in = pool.name().ends_with("-in");
+        let (failed, opened) = (counters.connect_failures > 0, counters.opened > 0);
+        assert_eq!((failed, opened), (!let_in, let_in), "{}", pool.name());
+        assert!(!let_in || snapshot.metrics.errors == 0, "{}", pool.name());
     }
     let address = listener.address();
     let exported_from = registry.clone();
@@ -99,7 +193,8 @@ async fn the_password_is_on_no_surface() {
             "/metrics".to_owned(),
             "/api/pools".to_owned(),
         ];
-        for pool in ["postgres-0", "mongodb-0"] {
+        for pool in exported_from.pools() {
+            let pool = pool.name();
             paths.push(format!("/api/pools/{pool}"));
             paths.push(format!("/api/pools/{pool}/explain"));
         }
@@ -124,6 +219,14 @@ async fn the_password_is_on_no_surface() {
         "no error in the stream: {history}"
     );
     surfaces.extend(pages);
+    for mut of_one in events {
+        let mut heard = String::new();
+        while let Ok(Some(event)) = timeout(Duration::from_millis(50), of_one.next()).await {
+            heard.push_str(&format!("{event:?}\n"));
+        }
+        assert!(!heard.is_empty(), "a pool of which nothing was heard");
+        surfaces.push(heard);
+    }
     let logged = String::from_utf8_lossy(&log.0.lock().unwrap()).into_owned();
     assert!(logged.contains("postgres-0"), "nothing was logged");
     surfaces.push(logged);
@@ -133,7 +236,14 @@ async fn the_password_is_on_no_surface() {
             assert_eq!(line, None, "{secret} is told");
         }
     }
+    if let Some(pool) = postgres_in {
+        pool.close(Duration::from_secs(10)).await;
+    }
+    if let Some(pool) = mongodb_in {
+        pool.close(Duration::from_secs(10)).await;
+    }
     listener.stop().await;
+    users.remove().await;
 }
 
 /// What an operation is answered, with its headers.

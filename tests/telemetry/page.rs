@@ -3,13 +3,14 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use integration_tests::prometheus::json;
 use pool_core::Pool;
 use pool_telemetry::Registry;
 use pool_testkit::ScriptedManager;
 use serde_json::Value;
 use test_browser::{Browser, BrowserError};
 
-use crate::support::{TOKEN, json, listen, pool};
+use crate::support::{TOKEN, listen, pool};
 
 /// The machine's browser, or `None` after saying loudly that a test is skipped.
 fn browser() -> Option<Browser> {

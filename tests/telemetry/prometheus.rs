@@ -1,26 +1,19 @@
 //! A real Prometheus scrapes real pools.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use integration_tests::program;
+use integration_tests::prometheus::{Prometheus, check_metrics, get, rules, until, watched};
 use mongodb::bson::doc;
 use pool_core::PoolControl;
 use pool_mongo::MongoPool;
 use pool_postgres::PostgresPool;
-use pool_telemetry::{BUCKETS, METRICS, Registry, artifacts};
+use pool_telemetry::{Registry, artifacts};
+use serde_json::json;
 
-use crate::rules::check_metrics;
-use crate::support::{Prometheus, get, listen, pool, root, rules_as_they_are, until};
-
-/// For how long the pools are used and scraped: `POOLS_WATCHED_SECONDS`, or less than one would wait
-/// for in a suite.
-fn watched() -> Duration {
-    let seconds = std::env::var("POOLS_WATCHED_SECONDS").ok();
-    Duration::from_secs(seconds.map_or(8, |seconds| seconds.parse().expect("seconds")))
-}
+use crate::support::{listen, pool};
 
 /// The pools that are watched: of scripted connections, and of whichever servers there are.
 async fn pools() -> Vec<Arc<dyn PoolControl>> {
@@ -115,92 +108,25 @@ async fn a_real_prometheus_has_every_metric_of_the_table() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
-    let quantiles: Vec<_> = pools
-        .iter()
-        .map(|pool| (pool.name().to_owned(), pool.snapshot().metrics))
-        .collect();
     tokio::task::spawn_blocking(move || {
         check_metrics(&get(&format!("http://{address}/metrics")).unwrap());
-        let scrapes = "count_over_time(up{job=\"pools\"}[1h])";
-        let last = prometheus.value(scrapes).unwrap_or_default();
-        // One that began after the last checkout, and has ended.
-        until("two more scrapes", || {
-            (prometheus.value(scrapes)? >= last + 2.0).then_some(())
-        });
-        let known = until("the last metric", || {
-            let known = prometheus.api("metadata");
-            let last = METRICS.last().unwrap().family();
-            known.get(&last).is_some().then_some(known)
-        });
-        for metric in METRICS {
-            let family = metric.family();
-            let told = &known[&family][0];
-            assert_eq!(told["type"], metric.kind.prometheus(), "{family}");
-            assert_eq!(
-                told["unit"],
-                metric.unit.prometheus().unwrap_or(""),
-                "{family}"
-            );
-            assert_eq!(told["help"], metric.help, "{family}");
-            let series = match metric.kind {
-                pool_telemetry::Kind::Histogram => format!("{}_bucket", metric.prometheus_name()),
-                _ => metric.prometheus_name(),
-            };
-            let least = metric
-                .attributes
-                .iter()
-                .map(|one| one.values.len())
-                .product::<usize>();
-            for (pool, _) in &quantiles {
-                let of = format!("{{db_client_connection_pool_name=\"{pool}\"}}");
-                let count = prometheus.value(&format!("count({series}{of})"));
-                assert!(
-                    count.is_some_and(|count| count >= least as f64),
-                    "{series}{of}: {count:?}"
-                );
-            }
+        prometheus.scrape_anew();
+        let names: Vec<_> = pools.iter().map(|pool| pool.name()).collect();
+        prometheus.has_every_metric_of(&names);
+        for pool in &pools {
+            prometheus.has_the_quantiles_of(pool.name(), || {
+                let metrics = pool.snapshot().metrics;
+                let times = |own: pool_core::Quantiles| {
+                    json!({ "count": own.count, "p50": own.p50, "p90": own.p90, "p99": own.p99 })
+                };
+                json!({ "wait": times(metrics.wait), "hold": times(metrics.hold),
+                    "connect": times(metrics.connect) })
+            });
         }
-        for (pool, own) in &quantiles {
-            for (metric, own) in [
-                ("db_client_connection_use_time_seconds", own.hold),
-                ("db_client_connection_create_time_seconds", own.connect),
-                ("db_client_connection_wait_time_seconds", own.wait),
-            ] {
-                assert!(own.count > 0, "{pool}: {metric}");
-                let of = format!("{metric}_bucket{{db_client_connection_pool_name=\"{pool}\"}}");
-                for (q, own) in [(0.5, own.p50), (0.9, own.p90), (0.99, own.p99)] {
-                    let query = format!("histogram_quantile({q}, {of})");
-                    let value = prometheus.value(&query).unwrap();
-                    let (theirs, ours) = (bucket(value), bucket(own / 1e3));
-                    assert!(
-                        theirs.abs_diff(ours) <= 1,
-                        "{pool}: {metric} {q}: {value} s, {own} ms"
-                    );
-                }
-            }
-        }
-        eprintln!("{} scrapes", prometheus.value(scrapes).unwrap());
+        eprintln!("{} scrapes", prometheus.scrapes());
     })
     .await
     .unwrap();
-}
-
-/// The number of the bucket that a time falls into.
-fn bucket(seconds: f64) -> usize {
-    BUCKETS
-        .iter()
-        .take_while(|bound| bound.as_secs_f64() < seconds)
-        .count()
-}
-
-/// The rules: as committed where `POOLS_RULES_AS_THEY_ARE` is set, which takes five minutes; else
-/// what the same code makes of them at a twentieth of their times.
-fn rules() -> String {
-    if rules_as_they_are() {
-        std::fs::read_to_string(root().join("alerts/pools.rules.yml")).unwrap()
-    } else {
-        artifacts::prometheus_rules(0.05)
-    }
 }
 
 /// Four times as many callers as connections, each of whom holds one for a while and asks again: the
@@ -231,7 +157,7 @@ async fn an_overloaded_pool_fires_the_alert_and_it_resolves() {
         let prometheus = Prometheus::start(&program, address, &rules());
         let began = Instant::now();
         let fired = until("PoolExhausted fires", || {
-            firing(&prometheus).remove("PoolExhausted")
+            prometheus.firing().remove("PoolExhausted")
         });
         eprintln!("PoolExhausted fires after {:?}", began.elapsed());
         assert_eq!(fired["db_client_connection_pool_name"], "orders");
@@ -244,7 +170,7 @@ async fn an_overloaded_pool_fires_the_alert_and_it_resolves() {
     tokio::task::spawn_blocking(move || {
         let began = Instant::now();
         until("PoolExhausted resolves", || {
-            (!firing(&prometheus).contains_key("PoolExhausted")).then_some(())
+            (!prometheus.firing().contains_key("PoolExhausted")).then_some(())
         });
         eprintln!("PoolExhausted resolves after {:?}", began.elapsed());
     })
@@ -253,17 +179,4 @@ async fn an_overloaded_pool_fires_the_alert_and_it_resolves() {
     // The load goes on; it is no overload any more.
     assert!(pool.pool_metrics().active_connections > 0);
     others.iter().for_each(tokio::task::JoinHandle::abort);
-}
-
-/// The labels of each alert that fires, by its name.
-fn firing(prometheus: &Prometheus) -> BTreeMap<String, serde_json::Value> {
-    let alerts = prometheus.api("alerts");
-    let alerts = alerts["alerts"].as_array().unwrap().iter();
-    alerts
-        .filter(|alert| alert["state"] == "firing")
-        .map(|alert| {
-            let labels = alert["labels"].clone();
-            (labels["alertname"].as_str().unwrap().to_owned(), labels)
-        })
-        .collect()
 }

@@ -1,13 +1,13 @@
 //! The files that are made from the table: as committed, and as promtool sees them.
 
 use std::collections::BTreeSet;
-use std::io::Write as _;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use integration_tests::program;
+use integration_tests::prometheus::{Folder, check_metrics, root};
 use pool_telemetry::{METRICS, Registry, TextFormat, artifacts};
 
-use crate::support::{pool, root, succeed};
+use crate::support::{pool, succeed};
 
 #[test]
 fn the_committed_files_are_what_the_table_says() {
@@ -73,13 +73,36 @@ fn promtool_accepts_the_rules_and_their_tests_pass() {
     succeed(Command::new(&promtool).args(["test", "rules"]).arg(tests));
 }
 
+/// The scrape configuration that the page shows, beside the rules that it names.
+#[test]
+fn promtool_accepts_the_configuration_of_the_page() {
+    let Some(promtool) = program("promtool", "prometheus") else {
+        return;
+    };
+    let folder = Folder::new("configuration");
+    let rules = folder.path().join("pools.rules.yml");
+    std::fs::copy(root().join("alerts/pools.rules.yml"), rules).unwrap();
+    let page = include_str!("../../docs/operations.md");
+    let mut accepted = 0;
+    for block in page.split("```yaml\n").skip(1) {
+        let (block, _) = block.split_once("```").expect("a block ends");
+        let file = folder.path().join("prometheus.yml");
+        std::fs::write(&file, block).unwrap();
+        let told = succeed(Command::new(&promtool).args(["check", "config"]).arg(&file));
+        let told = String::from_utf8_lossy(&told.stdout).into_owned();
+        assert!(told.contains("SUCCESS: 1 rule files found"), "{told}");
+        accepted += 1;
+    }
+    assert_eq!(accepted, 1);
+}
+
 /// A rule test that finds the wrong thing fails: the tests can.
 #[test]
 fn promtool_tells_when_a_rule_changes() {
     let Some(promtool) = program("promtool", "prometheus") else {
         return;
     };
-    let folder = crate::support::Folder::new("rules");
+    let folder = Folder::new("rules");
     let rules = artifacts::prometheus_rules(1.0);
     // Whose stories have to notice, what was changed, and the rules with it.
     let mut changed: Vec<(&str, String, String)> = Vec::new();
@@ -109,8 +132,8 @@ fn promtool_tells_when_a_rule_changes() {
         changed.push((alert.name, "at once".to_owned(), hasty));
     }
     for (alert, is, rules) in changed {
-        std::fs::write(folder.0.join("pools.rules.yml"), rules).unwrap();
-        let tests = folder.0.join("tests.yml");
+        std::fs::write(folder.path().join("pools.rules.yml"), rules).unwrap();
+        let tests = folder.path().join("tests.yml");
         std::fs::write(&tests, stories_of(alert)).unwrap();
         let output = Command::new(&promtool)
             .args(["test", "rules"])
@@ -157,29 +180,4 @@ async fn promtool_finds_nothing_wrong_with_the_metrics() {
         registry.register(pool(name).0).unwrap();
     }
     check_metrics(&TextFormat::Classic.render(&registry.read()).1);
-}
-
-/// What promtool says of a scrape: nothing.
-#[track_caller]
-pub(crate) fn check_metrics(text: &str) {
-    let Some(promtool) = program("promtool", "prometheus") else {
-        return;
-    };
-    assert!(text.contains("pool_ready"), "{text}");
-    let mut check = Command::new(promtool)
-        .args(["check", "metrics"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    check
-        .stdin
-        .take()
-        .unwrap()
-        .write_all(text.as_bytes())
-        .unwrap();
-    let output = check.wait_with_output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr) + String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success() && said.trim().is_empty(), "{said}");
 }

@@ -13,7 +13,8 @@ const GRACE: Duration = Duration::from_secs(30);
 
 const POLL: Duration = Duration::from_millis(50);
 
-/// Runs `command` and gives its exit code; 128 + n when signal n ended it.
+/// Runs `command` and gives its exit code; 128 + n when signal n ended it, or when it was told signal n
+/// and ended as if all were well: what it was to do is not done, and nothing may go on from there.
 ///
 /// The program gets a process group of its own, so that a Ctrl-C in the terminal reaches it once,
 /// through here, and so that what it has started ends with it. A second signal ends it at once.
@@ -76,8 +77,13 @@ fn tell(group: Pid, signal: Signal) {
 }
 
 fn code(status: ExitStatus, told: Option<i32>) -> u8 {
-    let by_signal = status.signal().or(told).map_or(1, |signal| 128 + signal);
-    u8::try_from(status.code().unwrap_or(by_signal)).unwrap_or(1)
+    let by_signal = status.signal().or(told).map(|signal| 128 + signal);
+    let code = match status.code() {
+        Some(0) => by_signal.unwrap_or(0),
+        Some(code) => code,
+        None => by_signal.unwrap_or(1),
+    };
+    u8::try_from(code).unwrap_or(1)
 }
 
 /// [`run`] as a step of a command that goes on only if it succeeds.
@@ -98,5 +104,17 @@ mod tests {
         assert_eq!(exits("exit 0"), 0);
         assert_eq!(exits("exit 7"), 7);
         assert_eq!(exits("kill -s TERM $$"), 143);
+        // This process is told, and hands it on: to one that dies of it, one that ends well, and one
+        // that has something to say.
+        for (signal, number) in [("INT", 130), ("TERM", 143)] {
+            for (answer, code) in [("-", number), ("exit 0", number), ("exit 7", 7)] {
+                let script = match answer {
+                    "-" => String::new(),
+                    answer => format!("trap '{answer}' {signal};"),
+                };
+                let script = format!("{script} kill -s {signal} $PPID; sleep 20");
+                assert_eq!(exits(&script), code, "{script}");
+            }
+        }
     }
 }

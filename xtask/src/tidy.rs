@@ -4,6 +4,7 @@
 //! this file reads the workspace and asks every rule.
 
 mod arrows;
+mod blocks;
 mod changelog;
 mod dependencies;
 mod lexer;
@@ -16,6 +17,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
+use clap::Parser as _;
 
 use crate::report;
 use crate::workspace::{self, Metadata};
@@ -72,7 +74,14 @@ pub(crate) fn check() -> Result<bool> {
         })
     };
 
-    let mut problems = manifest::check_root(&read(&root.join("Cargo.toml"))?);
+    let manifest = read(&root.join("Cargo.toml"))?;
+    let mut problems = manifest::check_root(&manifest);
+    let naming_rust = ["rust-toolchain.toml", "benches/Cargo.toml", "README.md"];
+    let naming_rust: Result<Vec<_>> = naming_rust
+        .iter()
+        .map(|name| read(&root.join(name)))
+        .collect();
+    problems.extend(manifest::check_rust(&manifest, &naming_rust?));
     let known = dependencies::listed(&read(&root.join("docs/dependencies.md"))?.text);
     for package in &metadata.packages {
         let file = read(&package.manifest_path)?;
@@ -84,8 +93,16 @@ pub(crate) fn check() -> Result<bool> {
     for folder in ["benches", "crates", "examples", "tests", "xtask"] {
         collect(&root.join(folder), &mut sources)?;
     }
-    for path in &sources {
-        problems.extend(source::check(&read(path)?));
+    let sources: Vec<File> = sources
+        .iter()
+        .map(|path| read(path))
+        .collect::<Result<_>>()?;
+    for source in &sources {
+        problems.extend(source::check(source));
+    }
+    for page in pages(&root, &metadata)? {
+        let known = |line: &str| command(line, &metadata);
+        problems.extend(blocks::check(&read(&page)?, &sources, &known));
     }
     let changelog = root.join("CHANGELOG.md");
     if changelog.exists() {
@@ -114,6 +131,54 @@ pub(crate) fn check() -> Result<bool> {
         problems.len()
     );
     Ok(problems.is_empty())
+}
+
+/// What people read: the pages at the root, those of the documentation, and each package's own.
+fn pages(root: &Path, metadata: &Metadata) -> Result<Vec<PathBuf>> {
+    let folders = metadata
+        .packages
+        .iter()
+        .map(|package| &package.manifest_path);
+    let folders = folders.filter_map(|manifest| manifest.parent());
+    let docs = root.join("docs");
+    let mut pages = Vec::new();
+    for folder in folders.chain([root, docs.as_path()]) {
+        let what = || format!("could not read {}", folder.display());
+        for entry in fs::read_dir(folder).with_context(what)? {
+            let path = entry.with_context(what)?.path();
+            if path.extension().is_some_and(|extension| extension == "md") {
+                pages.push(path);
+            }
+        }
+    }
+    pages.sort();
+    Ok(pages)
+}
+
+/// Whether there is such a command: one of these, by its arguments, or a test of cargo's.
+fn command(line: &str, metadata: &Metadata) -> Result<(), String> {
+    let words: Vec<_> = line.split_whitespace().collect();
+    let Some((_, rest)) = words.split_first().filter(|(first, _)| **first == "cargo") else {
+        let known = crate::Arguments::try_parse_from(["cargo xtask"].iter().chain(&words));
+        let known = known.map(drop).or_else(|error| match error.use_stderr() {
+            // Only asked for help.
+            false => Ok(()),
+            true => Err(error.to_string()),
+        });
+        let first = |text: String| text.lines().next().unwrap_or_default().to_owned();
+        return known.map_err(first);
+    };
+    let after = |flag: &str| {
+        let at = rest.iter().position(|word| *word == flag)?;
+        rest.get(at + 1).copied()
+    };
+    let package = after("-p").and_then(|name| metadata.package(name));
+    let package = package.ok_or("it names no package of the workspace")?;
+    match (rest.first(), after("--test")) {
+        (Some(&"test"), Some(test)) if package.tests().contains(&test) => Ok(()),
+        (Some(&"test"), None) => Ok(()),
+        _ => Err(format!("{} has no such test", package.name)),
+    }
 }
 
 /// Every Rust file below `folder`, without what cargo builds there.

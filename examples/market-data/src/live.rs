@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use comfy_table::{CellAlignment, Table};
+use comfy_table::{CellAlignment, ContentArrangement, Table};
 use connection_factory::{Database, FactoryEvents};
 use console::Term;
 use parking_lot::Mutex;
@@ -132,7 +132,10 @@ impl Live {
                 println!("{head} | {}", rows.join(" | "));
             }
             Some(terminal) => {
-                let text = format!("{head}\n{}", table(&rows));
+                let decisions = rows.each_ref().map(Row::decision);
+                let rows = rows.each_ref().map(Row::cells);
+                let (_, width) = terminal.size();
+                let text = format!("{head}\n{}", table(&rows, &decisions, width));
                 // A terminal that goes away takes the table with it, not the service.
                 let _ = terminal.clear_last_lines(self.drawn);
                 let _ = terminal.write_line(&text);
@@ -185,48 +188,117 @@ impl Row {
             counts.total, counts.min, counts.max, counts.active, counts.waiting,
         )
     }
-}
 
-fn table(rows: &[Row]) -> String {
-    let mut table = Table::new();
-    table.load_style(comfy_table::presets::UTF8_HORIZONTAL_ONLY);
-    table.set_header([
-        "database",
-        "open",
-        "limits",
-        "in use",
-        "at server",
-        "waiting",
-        "wait p99",
-        "op/s",
-        "errors",
-        "events",
-    ]);
-    for row in rows {
-        let counts = &row.counts;
-        table.add_row([
-            row.database.to_string(),
+    /// What stands in the table, below [`HEADER`].
+    fn cells(&self) -> [String; 10] {
+        let counts = &self.counts;
+        [
+            self.database.to_string(),
             counts.total.to_string(),
             format!("{}..={}", counts.min, counts.max),
             counts.active.to_string(),
-            row.at_server.to_string(),
+            self.at_server.to_string(),
             counts.waiting.to_string(),
-            format!("{:.1} ms", row.wait_p99),
-            row.per_second.to_string(),
-            row.errors.to_string(),
-            row.events.clone(),
-        ]);
+            format!("{:.1} ms", self.wait_p99),
+            self.per_second.to_string(),
+            self.errors.to_string(),
+            self.events.clone(),
+        ]
     }
-    for column in table.column_iter_mut().skip(1) {
-        column.set_cell_alignment(CellAlignment::Right);
+
+    fn decision(&self) -> (String, String) {
+        let decision = self.last_decision.as_deref();
+        let decision = decision.unwrap_or("no change of size yet");
+        (self.database.to_string(), decision.to_owned())
     }
-    let mut text = table.to_string();
+}
+
+/// What is above each column; short, so that a terminal of eighty columns has room for all.
+const HEADER: [&str; 10] = [
+    "database", "open", "limits", "in use", "server", "waiting", "wait p99", "op/s", "errors",
+    "events",
+];
+
+/// A table that is no wider than `width`, and below it each database's last decision.
+fn table(rows: &[[String; 10]], decisions: &[(String, String)], width: u16) -> String {
+    let within = |mut table: Table| {
+        table.set_content_arrangement(ContentArrangement::Dynamic);
+        table.set_width(width);
+        table
+    };
+    let mut numbers = within(Table::new());
+    numbers.load_style(comfy_table::presets::UTF8_HORIZONTAL_ONLY);
+    numbers.set_header(HEADER);
     for row in rows {
-        let decision = row
-            .last_decision
-            .as_deref()
-            .unwrap_or("no change of size yet");
-        text.push_str(&format!("\n{:<10} {decision}", row.database));
+        numbers.add_row(row);
     }
-    text
+    for (at, column) in numbers.column_iter_mut().enumerate() {
+        column.set_padding((0, 1));
+        if at > 0 {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    let mut words = within(Table::new());
+    words.load_style(comfy_table::presets::NOTHING);
+    for (database, decision) in decisions {
+        words.add_row([database, decision]);
+    }
+    for column in words.column_iter_mut() {
+        column.set_padding((0, 1));
+    }
+    format!("{numbers}\n{words}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a run shows, and the most that it can.
+    #[test]
+    fn a_terminal_of_eighty_columns_has_room_for_the_table() {
+        let usual = [
+            "postgresql",
+            "24",
+            "2..=24",
+            "24",
+            "24",
+            "18",
+            "131.5 ms",
+            "1042",
+            "0",
+            "+39 -15",
+        ];
+        let most = [
+            "postgresql",
+            "100",
+            "100..=100",
+            "100",
+            "102",
+            "156",
+            "10000.0 ms",
+            "98765",
+            "12345",
+            "+12345 -12345 !1234",
+        ];
+        let reason =
+            "utilisation 96 % (15.5 of 16.1 in use) is at or above 70 %, but 16 is the maximum";
+        for row in [usual, most] {
+            let decision = ("postgresql".to_owned(), reason.to_owned());
+            let text = table(&[row.map(str::to_owned)], &[decision], 80);
+            for line in text.lines() {
+                assert!(line.chars().count() <= 80, "{line}");
+            }
+            let shown: String = text.split_whitespace().collect();
+            for part in ["wait", "131.5", "10000.0"] {
+                let wanted = part == "wait" || row[6].starts_with(part);
+                assert_eq!(shown.contains(part), wanted, "{text}");
+            }
+            // What a usual second has is in one line.
+            let whole = text
+                .lines()
+                .any(|line| row.iter().all(|cell| line.contains(cell)));
+            assert_eq!(whole, row == usual, "{text}");
+            assert!(text.contains("the maximum"), "{text}");
+        }
+    }
 }

@@ -35,6 +35,9 @@ impl Servers {
             .arg("--headless")
             .env("POSTGRES_URL", &self.postgres)
             .env("MONGODB_URL", &self.mongodb)
+            // Meant for these tests: the program takes what begins so for its own settings.
+            .env_remove("POOLS_WATCHED_SECONDS")
+            .env_remove("POOLS_RULES_AS_THEY_ARE")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -9,37 +9,75 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use clap::Args;
 
-use self::figures::Figures;
+use self::figures::{Figures, Row};
 use crate::{bench, workspace};
 
 /// Where the JSON and the charts are kept, from the root.
 const FOLDER: &str = "docs/figures";
 
-/// A chart: its file, the figures it is made of, and whose bar is ours.
+/// A chart: its name, the figures it is made of, and whose bar is ours.
 struct Chart {
-    file: &'static str,
+    name: &'static str,
     benchmark: &'static str,
     metric: &'static str,
     ours: &'static str,
+    /// What is done there, for whoever does not see the picture.
+    work: &'static str,
 }
 
 const CHARTS: &[Chart] = &[
     Chart {
-        file: "checkout-contended.svg",
+        name: "postgres-select",
+        benchmark: "postgres/select1-50x10",
+        metric: "ops_per_s",
+        ours: "pool-postgres",
+        work: "select 1 by fifty tasks on ten connections",
+    },
+    Chart {
+        name: "checkout-contended",
         benchmark: "checkout/64x8",
         metric: "ops_per_s",
         ours: "pool-core",
+        work: "checkouts by sixty-four tasks on eight connections",
     },
     Chart {
-        file: "checkout-waits.svg",
+        name: "checkout-waits",
         benchmark: "checkout/64x8",
         metric: "p99_us",
         ours: "pool-core",
+        work: "waits of sixty-four tasks for eight connections",
     },
 ];
+
+impl Chart {
+    fn suite(&self) -> &'static str {
+        suite_of(self.benchmark)
+    }
+
+    fn file(&self) -> String {
+        format!("{}.svg", self.name)
+    }
+
+    /// The picture in a page, with its numbers for whoever does not see it.
+    fn shown(&self, figures: &Figures, folder: &str) -> String {
+        let rows = figures.of(self.benchmark);
+        let rows: Vec<_> = rows.filter(|row| row.metric == self.metric).collect();
+        let bar = |row: &&Row| format!("{} {}", row.subject, figures::number(row.value));
+        let bars = rows.iter().map(bar).collect::<Vec<_>>().join(", ");
+        let unit = rows.first().map_or("", |row| row.unit.as_str());
+        let what = figures::name(self.metric);
+        let text = format!("Bars, {}, {what} in {unit}: {bars}", self.work);
+        format!("![{text}]({folder}{})", self.file())
+    }
+}
+
+/// The suite that a benchmark is part of.
+fn suite_of(benchmark: &str) -> &str {
+    benchmark.split('/').next().unwrap_or(benchmark)
+}
 
 #[derive(Args)]
 pub(crate) struct Arguments {
@@ -107,34 +145,43 @@ pub(crate) fn stale(root: &Path) -> Result<Vec<PathBuf>> {
 /// Each file that is made, as the figures that are kept say.
 fn made(root: &Path) -> Result<Vec<(PathBuf, String)>> {
     let folder = root.join(FOLDER);
-    let figures = |benchmark: &str| {
-        let suite = benchmark.split('/').next().unwrap_or(benchmark);
-        Figures::read(&folder.join(format!("{suite}.json")))
-    };
+    let kept = |suite: &str| folder.join(format!("{suite}.json"));
+    let figures = |suite: &str| Figures::read(&kept(suite));
     let mut made = Vec::new();
-    let kept = |chart: &&Chart| {
-        let suite = chart.benchmark.split('/').next().unwrap_or_default();
-        folder.join(format!("{suite}.json")).exists()
-    };
-    for chart in CHARTS.iter().filter(kept) {
-        let Chart {
-            file,
-            benchmark,
-            metric,
-            ours,
-        } = *chart;
-        let drawn = chart::bars(&figures(benchmark)?, benchmark, metric, ours)?;
-        made.push((folder.join(file), drawn));
+    let charts: Vec<&Chart> = CHARTS
+        .iter()
+        .filter(|chart| kept(chart.suite()).exists())
+        .collect();
+    for chart in &charts {
+        let figures = figures(chart.suite())?;
+        let drawn = chart::bars(&figures, chart.benchmark, chart.metric, chart.ours)?;
+        made.push((folder.join(chart.file()), drawn));
     }
     for page in pages(root)? {
         let text = fs::read_to_string(&page)
             .with_context(|| format!("could not read {}", page.display()))?;
-        let fresh = blocks::refreshed(&text, |name| {
-            let known = figures(name)?;
-            match name.split_once('/') {
-                Some((_, "targets")) => Ok(known.promises()),
-                _ if known.benchmarks().contains(&name) => Ok(known.table(name)),
-                _ => bail!("no figures of {name}"),
+        // As seen from the page.
+        let pictures = if page.parent() == Some(root) {
+            "docs/figures/"
+        } else {
+            "figures/"
+        };
+        let show = |chart: &Chart| Ok(chart.shown(&figures(chart.suite())?, pictures));
+        let fresh = blocks::refreshed(&text, |name| match name.split_once('/') {
+            None if name == "charts" => {
+                let shown: Result<Vec<_>> = charts.iter().map(|chart| show(chart)).collect();
+                Ok(shown?.join("\n\n"))
+            }
+            Some(("chart", name)) => {
+                let mut charts = charts.iter();
+                let chart = charts.find(|chart| chart.name == name);
+                show(chart.with_context(|| format!("no chart of the name {name}"))?)
+            }
+            Some((suite, "targets")) => Ok(figures(suite)?.promises()),
+            _ => {
+                let known = figures(suite_of(name))?;
+                ensure!(known.benchmarks().contains(&name), "no figures of {name}");
+                Ok(known.table(name))
             }
         });
         let fresh = fresh.with_context(|| page.display().to_string())?;
@@ -154,4 +201,28 @@ fn pages(root: &Path) -> Result<Vec<PathBuf>> {
     }
     pages.sort();
     Ok(pages)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_picture_in_a_page_says_what_its_bars_say() {
+        let row = |subject: &str, metric: &str, value: f64| {
+            serde_json::json!({ "benchmark": "postgres/select1-50x10", "subject": subject,
+                "metric": metric, "unit": "1/s", "value": value, "n": 3 })
+        };
+        let figures: Figures = serde_json::from_value(serde_json::json!({
+            "host": { "cpu": "x", "cores": 2, "os": "linux", "kernel": "6" },
+            "results": [row("us", "ops_per_s", 4_000.0), row("us", "p99_us", 1.0),
+                row("them", "ops_per_s", 1_000.0)],
+        }))
+        .unwrap();
+        assert_eq!(
+            CHARTS[0].shown(&figures, "pictures/"),
+            "![Bars, select 1 by fifty tasks on ten connections, operations in 1/s: us 4,000, \
+             them 1,000](pictures/postgres-select.svg)"
+        );
+    }
 }
