@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::inner::{Inner, Stake};
+use crate::around::Stake;
+use crate::inner::Inner;
 
 /// A hold on a scope, which is there as long as anybody has one.
 #[derive(Debug)]

@@ -12,17 +12,16 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::around::{Around, Stake};
 use crate::children::Children;
 use crate::create::Running;
 use crate::dispose::{Deadline, Disposal};
 use crate::error::Detail;
 use crate::hold::Hold;
-use crate::key::{Key, TypeTable};
+use crate::key::Key;
 use crate::ledger::Ledger;
 use crate::registry::{Answer, Cell, Place, Registry, ServiceId, Target, store};
 use crate::service::View;
-use crate::shards::Apart;
-use crate::stakes::Stakes;
 use crate::{
     DisposeOptions, Disposed, Name, OpenError, ResolveError, ScopeInfo, Service, ServiceName,
 };
@@ -50,30 +49,6 @@ pub(crate) struct Inner {
     cells: OnceLock<Box<[Cell]>>,
     token: OnceLock<CancellationToken>,
     tasks: OnceLock<TaskTracker>,
-}
-
-/// What a scope stands in, which it keeps alive.
-enum Around {
-    /// Nothing: it is the container.
-    Nothing {
-        /// Those of the registry.
-        answers: TypeTable<Answer>,
-        registry: Arc<Registry>,
-        stakes: Stakes<Held>,
-    },
-    Container(Arc<Stake>),
-    /// A scope of the container.
-    Scope(Arc<Inner>, Arc<Stake>),
-}
-
-/// What scopes share to keep the container, one for each thread that opens any.
-pub(crate) type Stake = Apart<Held>;
-
-#[derive(Debug)]
-pub(crate) struct Held {
-    pub(crate) container: Arc<Inner>,
-    /// That of the container, one step nearer.
-    registry: Arc<Registry>,
 }
 
 const NO_PLACE: usize = usize::MAX;
@@ -119,11 +94,7 @@ impl Inner {
             id: 0,
             name: registry.settings.name.clone(),
             dispose_options: registry.settings.dispose_container(),
-            around: Around::Nothing {
-                answers: registry.answers().clone(),
-                registry: Arc::new(registry),
-                stakes: Stakes::new(),
-            },
+            around: Around::nothing(registry),
             place: AtomicUsize::new(NO_PLACE),
             overrides: None,
             opened_at,
@@ -146,13 +117,7 @@ impl Inner {
         opened_at: &'static Location<'static>,
         dispose_options: Option<DisposeOptions>,
     ) -> Result<Arc<Self>, OpenError> {
-        let around = match parent {
-            Hold::Stake(stake) => Around::Container(stake),
-            Hold::Direct(scope) => match scope.stake() {
-                Some(stake) => Around::Scope(scope, stake),
-                None => unreachable!("what is opened in the container has a stake in it"),
-            },
-        };
+        let around = Around::inside(parent);
         let parent = around.scope().expect("a scope stands in another");
         let registry = around.registry();
         let overrides = match (&parent.overrides, overrides.is_empty()) {
@@ -203,6 +168,10 @@ impl Inner {
         self.around.registry()
     }
 
+    pub(crate) const fn around(&self) -> &Around {
+        &self.around
+    }
+
     /// The scope around it; none around the container.
     pub(crate) fn parent(&self) -> Option<&Arc<Self>> {
         self.around.scope()
@@ -214,33 +183,12 @@ impl Inner {
         self: &Arc<Self>,
         others: Option<&Arc<Stake>>,
     ) -> Option<Arc<Stake>> {
-        let Around::Nothing {
-            registry, stakes, ..
-        } = &self.around
-        else {
-            return None;
-        };
-        let make = || Held {
-            container: Arc::clone(self),
-            registry: Arc::clone(registry),
-        };
-        let stake = stakes.take(make).or_else(|| others.cloned());
-        Some(stake.unwrap_or_else(|| Arc::new(Stake::new(make()))))
-    }
-
-    /// The stake in the container that this scope has.
-    fn stake(&self) -> Option<Arc<Stake>> {
-        match &self.around {
-            Around::Nothing { .. } => None,
-            Around::Container(stake) | Around::Scope(_, stake) => Some(Arc::clone(stake)),
-        }
+        self.around.stake_of(self, others)
     }
 
     /// Leaves the container to those who have a stake in it: its first handle is gone.
     pub(crate) fn leave_to_holders(&self) {
-        if let Around::Nothing { stakes, .. } = &self.around {
-            stakes.withdraw();
-        }
+        self.around.withdraw();
     }
 
     /// The instance that answers to `T`, if there is one yet.
@@ -396,33 +344,6 @@ impl Drop for Inner {
             && place != NO_PLACE
         {
             parent.children.leave(place);
-        }
-    }
-}
-
-impl Around {
-    #[inline]
-    fn registry(&self) -> &Registry {
-        match self {
-            Self::Nothing { registry, .. } => registry,
-            Self::Container(stake) | Self::Scope(_, stake) => &stake.registry,
-        }
-    }
-
-    /// The nearest way to the answers to types without a name.
-    #[inline]
-    fn answers(&self) -> &TypeTable<Answer> {
-        match self {
-            Self::Nothing { answers, .. } => answers,
-            Self::Container(stake) | Self::Scope(_, stake) => stake.registry.answers(),
-        }
-    }
-
-    fn scope(&self) -> Option<&Arc<Inner>> {
-        match self {
-            Self::Nothing { .. } => None,
-            Self::Container(stake) => Some(&stake.container),
-            Self::Scope(scope, _) => Some(scope),
         }
     }
 }

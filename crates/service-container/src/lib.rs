@@ -226,6 +226,7 @@
 //! # }
 //! ```
 
+mod around;
 mod builder;
 mod children;
 mod container;
