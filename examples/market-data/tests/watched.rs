@@ -117,11 +117,17 @@ fn every_metric_of_the_demonstration_is_in_a_real_prometheus() {
 }
 
 /// One connection to each database for the load of a usual day: callers wait for one or the other, and
-/// neither pool may grow.
+/// neither pool may grow. They wait as long as it takes, so that the run has no errors.
 const TOO_SMALL: &str = "
+[services.market-data.postgres]
+acquire_timeout_ms = 120_000
+
 [services.market-data.postgres.dynamic]
 minSize = 1
 maxSize = 1
+
+[services.market-data.mongodb]
+acquire_timeout_ms = 120_000
 
 [services.market-data.mongodb.dynamic]
 minSize = 1
