@@ -81,14 +81,14 @@ pub fn rules() -> String {
     }
 }
 
-/// Asks until there is an answer, for two minutes at most; for five with the rules' own times.
+/// Asks until there is an answer, for two minutes at most; for ten with the rules' own times.
 ///
 /// # Panics
 ///
 /// When there is none until then.
 #[track_caller]
 pub fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
-    let patience = Duration::from_secs(if rules_as_they_are() { 300 } else { 120 });
+    let patience = Duration::from_secs(if rules_as_they_are() { 600 } else { 120 });
     let began = Instant::now();
     loop {
         if let Some(answer) = ask() {

@@ -34,7 +34,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let mut tried = 0;
     for package in metadata.published().filter(|one| wanted(&one.name)) {
         let features: Vec<_> = package.features.keys().map(String::as_str).collect();
-        for set in sets(&features, arguments.depth.into()) {
+        let needed = package.metadata.as_ref();
+        let needed = needed.map_or(&[][..], |metadata| &metadata.one_of_features);
+        for set in with_one_of(needed, sets(&features, arguments.depth.into())) {
             tried += 1;
             let set = set.join(",");
             eprintln!("features: {} [{set}]", package.name);
@@ -88,6 +90,27 @@ fn sets<'f>(features: &[&'f str], depth: usize) -> Vec<Vec<&'f str>> {
     sets
 }
 
+/// The same sets, where a package needs one of some features: a set without any gets the first of them.
+fn with_one_of<'f>(needed: &'f [String], sets: Vec<Vec<&'f str>>) -> Vec<Vec<&'f str>> {
+    let Some(first) = needed.first() else {
+        return sets;
+    };
+    let mut completed: Vec<Vec<&str>> = Vec::new();
+    for mut set in sets {
+        if !set
+            .iter()
+            .any(|one| needed.iter().any(|other| one == other))
+        {
+            set.push(first);
+            set.sort_unstable();
+        }
+        if !completed.contains(&set) {
+            completed.push(set);
+        }
+    }
+    completed
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -99,6 +122,14 @@ mod tests {
             .map(|set| set.join(","))
             .collect();
         assert_eq!(sets, expected);
+    }
+
+    #[test]
+    fn a_package_that_needs_one_of_some_features_gets_one_and_no_set_twice() {
+        let needed = ["b".to_owned(), "c".to_owned()];
+        let sets = with_one_of(&needed, sets(&["a", "b", "c"], 1));
+        let sets: Vec<_> = sets.iter().map(|set| set.join(",")).collect();
+        assert_eq!(sets, ["b", "a,b", "c", "a,b,c"]);
     }
 
     #[test]

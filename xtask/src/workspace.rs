@@ -45,9 +45,21 @@ pub(crate) struct Package {
     /// Each with what it switches on.
     #[serde(default)]
     pub(crate) features: BTreeMap<String, Vec<String>>,
+    /// What the manifest says for the tools of this project.
+    #[serde(default)]
+    pub(crate) metadata: Option<ForTools>,
     /// The registries that it may go to: nothing for any, none for one that is not published.
     #[serde(default)]
     pub(crate) publish: Option<Vec<String>>,
+}
+
+/// `[package.metadata]`, as far as these commands look at it.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct ForTools {
+    /// Features of which at least one has to be on.
+    #[serde(default)]
+    pub(crate) one_of_features: Vec<String>,
 }
 
 #[derive(Debug, Deserialize)]

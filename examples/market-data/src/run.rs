@@ -20,7 +20,7 @@ use crate::page::{self, Picture};
 use crate::report::Report;
 use crate::serve::{self, Load, Market, Served};
 use crate::subject::{PerSubject, SUBJECTS};
-use crate::truth::{self, Observer};
+use crate::truth::Observer;
 use crate::{data, history, quotes};
 
 /// How often the load is adjusted.
@@ -272,7 +272,7 @@ async fn serve(
         let errors = served.errors(database);
         let maximum = *sizes.maximum.of(database);
         let server = observer.counts(database);
-        let allowed = maximum + truth::monitor_connections(database);
+        let allowed = observer.allowed(database, maximum);
         let n = operations + errors;
         #[allow(clippy::cast_precision_loss, reason = "for people")]
         let per_second = operations as f64 / lasted.as_secs_f64();

@@ -26,18 +26,12 @@ const AGAIN: Duration = Duration::from_millis(30);
 /// driver specifications). They carry the same application name.
 const MONITORS_PER_MONGODB_SERVER: u32 = 2;
 
-/// How many connections beside the pool's own the driver has, by its documentation.
-pub(crate) const fn monitor_connections(database: Database) -> u32 {
-    match database {
-        Database::Mongodb => MONITORS_PER_MONGODB_SERVER,
-        _ => 0,
-    }
-}
-
 /// Counts the connections of the pools at the servers.
 pub(crate) struct Observer {
     postgres: PostgresPool,
     mongodb: MongoPool,
+    /// The most sockets that MongoDB's driver opens for the pool, whatever its limits are.
+    ceiling: u32,
     application: String,
     counts: PerSubject<Counts>,
 }
@@ -86,14 +80,26 @@ impl Observer {
             .pool
             .clone();
         mongodb.name = Some(names.observer.clone());
+        let ceiling = mongodb.ceiling.unwrap_or(0);
         (mongodb.min_connections, mongodb.max_connections) = (0, 1);
         mongodb.dynamic = None;
         Ok(Self {
             postgres: PostgresPool::from_config(&postgres)?,
             mongodb: MongoPool::from_config(mongodb).await?,
+            ceiling,
             application: names.application.clone(),
             counts: PerSubject::default(),
         })
+    }
+
+    /// How many connections the server may count, where `maximum` was the largest in force. The bound on
+    /// leases is none on sockets: an operation that begins before the last one's socket is back opens
+    /// another, up to the ceiling.
+    pub(crate) fn allowed(&self, database: Database, maximum: u32) -> u32 {
+        match database {
+            Database::Mongodb => maximum.max(self.ceiling) + MONITORS_PER_MONGODB_SERVER,
+            _ => maximum,
+        }
     }
 
     pub(crate) fn counts(&self, database: Database) -> &Counts {

@@ -116,9 +116,20 @@ fn every_metric_of_the_demonstration_is_in_a_real_prometheus() {
     demo.end();
 }
 
-/// One connection to PostgreSQL for the load of a usual day: callers wait, and the pool may not grow.
+/// One connection to each database for the load of a usual day: callers wait for one or the other, and
+/// neither pool may grow. They wait as long as it takes, so that the run has no errors.
 const TOO_SMALL: &str = "
+[services.market-data.postgres]
+acquire_timeout_ms = 120_000
+
 [services.market-data.postgres.dynamic]
+minSize = 1
+maxSize = 1
+
+[services.market-data.mongodb]
+acquire_timeout_ms = 120_000
+
+[services.market-data.mongodb.dynamic]
 minSize = 1
 maxSize = 1
 ";
@@ -133,8 +144,8 @@ fn an_overload_of_the_demonstration_fires_the_alert_and_it_resolves() {
     let folder = Folder::new("demonstration");
     let config = folder.path().join("too-small.toml");
     std::fs::write(&config, TOO_SMALL).unwrap();
-    // The load is high from a tenth of the time to six tenths of it: twice as long as the alert needs.
-    let load = Duration::from_secs(if rules_as_they_are() { 600 } else { 60 });
+    // The load is high from a tenth of the time to six tenths of it: longer than the alert needs.
+    let load = Duration::from_secs(if rules_as_they_are() { 420 } else { 60 });
     let Some(demo) = Demo::start(load, &["--config", config.to_str().unwrap()]) else {
         return;
     };
@@ -143,9 +154,10 @@ fn an_overload_of_the_demonstration_fires_the_alert_and_it_resolves() {
     let mut fired = until("PoolExhausted fires", || {
         prometheus.firing().remove("PoolExhausted")
     });
-    eprintln!("PoolExhausted fires after {:?}", began.elapsed());
+    eprintln!("PoolExhausted fires after {:?}: {fired}", began.elapsed());
     let mut label = |name: &str| fired[name].take();
-    assert_eq!(label("db_client_connection_pool_name"), POOLS[0]);
+    let pool = label("db_client_connection_pool_name");
+    assert!(POOLS.iter().any(|name| pool == *name), "{pool}");
     assert_eq!(label("severity"), "page");
     until("PoolExhausted resolves", || {
         (!prometheus.firing().contains_key("PoolExhausted")).then_some(())
