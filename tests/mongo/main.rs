@@ -1,5 +1,6 @@
 //! Suites against a real MongoDB.
 
+mod authority;
 mod bad_input;
 mod basics;
 mod cancellation;
@@ -9,6 +10,7 @@ mod events;
 mod failover;
 mod faults;
 mod nesting;
+mod own_tls;
 mod reconfigure;
 mod resize;
 mod sessions;
