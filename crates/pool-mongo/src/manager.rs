@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use mongodb::Database;
 use parking_lot::Mutex;
-use pool_core::{ConnectFault, ConnectionManager};
+use pool_core::{ConnectFault, ConnectionManager, ServerState};
 
 use crate::backend::Backend;
 use crate::error::MongoConnectError;
@@ -137,5 +137,9 @@ impl ConnectionManager for MongoManager {
 
     fn error_code(&self, error: &MongoConnectError) -> Option<String> {
         Some(error.code())
+    }
+
+    fn servers(&self) -> Vec<ServerState> {
+        self.sockets().into_iter().map(Into::into).collect()
     }
 }
