@@ -13,6 +13,7 @@ mod nesting;
 mod own_tls;
 mod reconfigure;
 mod resize;
+mod retries;
 mod sessions;
 mod sizing;
 mod soak;
