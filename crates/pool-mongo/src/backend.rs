@@ -278,6 +278,12 @@ impl Backend {
         }
     }
 
+    /// The driver has distrusted a server since it was last proven.
+    pub(crate) fn distrusted(&self) -> MongoConnectError {
+        let heartbeat = self.watch.heartbeat.lock().clone();
+        self.error(ConnectProblem::Other, heartbeat)
+    }
+
     pub(crate) fn driver_error(&self, error: DriverError) -> MongoConnectError {
         let problem = match &*error.kind {
             ErrorKind::Authentication { .. } => self.not_authenticated(),
