@@ -26,7 +26,7 @@ const NOISE: Duration = Duration::from_secs(1);
 const RESUMES_WITHIN: i64 = 1_000;
 
 /// `None`, after saying so, when the tests run without servers.
-async fn replica_set() -> Option<ReplicaSet> {
+pub(crate) async fn replica_set() -> Option<ReplicaSet> {
     integration_tests::mongodb_url()?;
     let started = tokio::task::spawn_blocking(|| {
         let environment = Environment::from_env().expect("a valid environment");
@@ -41,7 +41,7 @@ async fn replica_set() -> Option<ReplicaSet> {
 }
 
 /// Runs what blocks where it may.
-async fn with<T: Send + 'static>(
+pub(crate) async fn with<T: Send + 'static>(
     mut set: ReplicaSet,
     change: impl FnOnce(&mut ReplicaSet) -> T + Send + 'static,
 ) -> (ReplicaSet, T) {

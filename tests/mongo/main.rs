@@ -9,6 +9,8 @@ mod conformance;
 mod events;
 mod failover;
 mod faults;
+mod hazards;
+mod members;
 mod nesting;
 mod own_tls;
 mod reconfigure;
