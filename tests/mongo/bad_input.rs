@@ -178,6 +178,10 @@ async fn settings_that_contradict_the_uri_or_each_other_are_told_together() {
     .name("quotes")
     .database("market")
     .limits(9, 8)
+    .ceiling(100)
+    .idle_timeout(Duration::from_secs(60))
+    .max_connecting(4)
+    .connect_timeout(Duration::from_secs(5))
     .acquire_timeout(Duration::from_secs(40))
     .build()
     .await
@@ -205,6 +209,40 @@ async fn settings_that_contradict_the_uri_or_each_other_are_told_together() {
             "database=market",
         ],
     );
+}
+
+/// What the pool does not say, the URI may; only what both say can contradict.
+#[tokio::test]
+async fn a_default_gives_way_to_the_uri() {
+    let pool = MongoPool::builder("mongodb://127.0.0.1:9/market?maxPoolSize=5&minPoolSize=2")
+        .build()
+        .await
+        .unwrap();
+    assert_eq!(pool.ceiling(), 5);
+    assert_eq!((pool.limits().min(), pool.limits().max()), (2, 5));
+    // The same client fits itself when something else of it changes.
+    let report = pool.reconfigure().ceiling(5).apply().await;
+    let error = report.expect_err("nothing answers there").to_string();
+    assert!(!error.contains("PoolSize"), "{error}");
+
+    let pool = MongoPool::builder("mongodb://127.0.0.1:9/market?minPoolSize=12")
+        .build()
+        .await
+        .unwrap();
+    assert_eq!((pool.limits().min(), pool.limits().max()), (12, 12));
+
+    let pool = MongoPool::builder("mongodb://127.0.0.1:9/market")
+        .ceiling(4)
+        .build()
+        .await
+        .unwrap();
+    assert_eq!(pool.limits().max(), 4);
+
+    let refused = MongoPool::builder("mongodb://127.0.0.1:9/market?maxPoolSize=5")
+        .limits(0, 8)
+        .build()
+        .await;
+    says(&refused.map(drop).unwrap_err(), &["maxPoolSize=5", "max=8"]);
 }
 
 #[tokio::test]

@@ -68,6 +68,15 @@ impl Backend for Mongo {
         Sight::AtMost
     }
 
+    /// Ends what the lease's next operation would run on, which looks alive until then. Nobody
+    /// tells the pool, nor the driver.
+    async fn kill(&self, lease: &mut ManagedLease) -> bool {
+        // There is none before the first operation, and none for long after the last.
+        self.ping(lease).await.expect("what is lent works");
+        self.proxy.cut_when_used().await;
+        true
+    }
+
     async fn set_reachable(&self, reachable: bool) -> bool {
         if reachable {
             self.proxy.set(Fault::Pass).await;

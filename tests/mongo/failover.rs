@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use mongodb::bson::{Document, doc};
+use mongodb::bson::{DateTime, Document, doc};
 use mongodb::options::{Acknowledgment, ReadConcern, WriteConcern};
 use pool_mongo::MongoPool;
 use test_servers::{Environment, MongoOptions, ReplicaSet};
@@ -22,11 +22,11 @@ const OPERATION_TIMEOUT: Duration = Duration::from_millis(800);
 /// What a machine that is busy with other tests may add to the time of an acquire.
 const NOISE: Duration = Duration::from_secs(1);
 
-/// From the election to the first success.
-const RESUMES_WITHIN: Duration = Duration::from_secs(1);
+/// From the election to the first success, in milliseconds.
+const RESUMES_WITHIN: i64 = 1_000;
 
 /// `None`, after saying so, when the tests run without servers.
-async fn replica_set() -> Option<ReplicaSet> {
+pub(crate) async fn replica_set() -> Option<ReplicaSet> {
     integration_tests::mongodb_url()?;
     let started = tokio::task::spawn_blocking(|| {
         let environment = Environment::from_env().expect("a valid environment");
@@ -41,7 +41,7 @@ async fn replica_set() -> Option<ReplicaSet> {
 }
 
 /// Runs what blocks where it may.
-async fn with<T: Send + 'static>(
+pub(crate) async fn with<T: Send + 'static>(
     mut set: ReplicaSet,
     change: impl FnOnce(&mut ReplicaSet) -> T + Send + 'static,
 ) -> (ReplicaSet, T) {
@@ -60,7 +60,8 @@ struct Writers {
 
 #[derive(Default)]
 struct Written {
-    acknowledged: Vec<(String, Instant)>,
+    /// Each row, and when its writer was told, in milliseconds since 1970.
+    acknowledged: Vec<(String, i64)>,
     slowest_acquire: Duration,
 }
 
@@ -86,7 +87,8 @@ impl Writers {
                     let insert = rows.insert_one(doc! { "_id": &id }).write_concern(majority);
                     let insert = tokio::time::timeout(OPERATION_TIMEOUT, insert).await;
                     if matches!(insert, Ok(Ok(_))) {
-                        written.acknowledged.push((id, Instant::now()));
+                        let now = DateTime::now().timestamp_millis();
+                        written.acknowledged.push((id, now));
                     }
                 }
                 written
@@ -140,7 +142,7 @@ async fn fail_over(set: ReplicaSet, pool: &MongoPool, fate: Fate) -> ReplicaSet 
         (lost, heir)
     })
     .await;
-    let elected = accepts(set.url(), heir).await;
+    let election = Election::of(set.url(), heir).await;
     tokio::time::sleep(Duration::from_millis(1_500)).await;
     let (set, ()) = with(set, move |set| {
         match fate {
@@ -152,17 +154,30 @@ async fn fail_over(set: ReplicaSet, pool: &MongoPool, fate: Fate) -> ReplicaSet 
     .await;
     let written = writers.end().await;
 
-    let resumed = written
+    // By the heir's own clock: when it took the first write of a writer's in its term.
+    let taken = election.first_write(round).await - election.won;
+    let succeeded = written
         .acknowledged
         .iter()
         .map(|(_, at)| *at)
-        .filter(|at| *at > elected)
+        .filter(|at| *at > election.won)
         .min()
-        .expect("service resumes")
-        .saturating_duration_since(elected);
+        .expect("service resumes");
+    let of_majority = election.majority_follows - election.won;
+    let succeeded = succeeded - election.won;
+    eprintln!(
+        "{fate:?}: after the election the heir took a write {taken} ms later, could have a \
+         majority {of_majority} ms later, and a writer succeeded {succeeded} ms later"
+    );
     assert!(
-        resumed < RESUMES_WITHIN,
-        "{fate:?}: service resumed {resumed:?} after the election"
+        taken < RESUMES_WITHIN,
+        "{fate:?}: writes arrived {taken} ms after the election"
+    );
+    // A write that the majority has to acknowledge cannot succeed before there is one.
+    assert!(
+        succeeded - of_majority < RESUMES_WITHIN,
+        "{fate:?}: service resumed {succeeded} ms after the election, and the heir could have \
+         acknowledged after {of_majority} ms"
     );
     assert!(
         written.slowest_acquire < ACQUIRE_TIMEOUT + NOISE,
@@ -174,23 +189,68 @@ async fn fail_over(set: ReplicaSet, pool: &MongoPool, fate: Fate) -> ReplicaSet 
     set
 }
 
-/// When a new primary acknowledges a write of somebody who needs no pool to find it. Before that
-/// the other member has to turn to it, which takes a few seconds when the old one is frozen.
-async fn accepts(url: &str, primary: SocketAddr) -> Instant {
-    let (user, _) = parts(url);
-    let url = format!("mongodb://{user}{primary}/?directConnection=true&authSource=admin");
-    let witness = mongodb::Client::with_uri_str(url).await.unwrap();
-    let rows = witness.database("witness").collection::<Document>("rows");
-    let insert = rows.insert_one(doc! {}).write_concern(majority());
-    tokio::time::timeout(Duration::from_secs(60), insert)
-        .await
-        .expect("the new primary finds a majority")
-        .unwrap();
-    Instant::now()
+/// An election as the new primary tells of it. Times are milliseconds since 1970, by the clock that
+/// all processes of this machine share.
+struct Election {
+    heir: mongodb::Client,
+    term: i64,
+    /// When the heir began its term: from then on it takes writes.
+    won: i64,
+    /// When the majority followed it: from then on it can acknowledge what the majority has to
+    /// have. The other member has to turn to it first, which takes longer when the old one is
+    /// frozen.
+    majority_follows: i64,
 }
 
-fn majority() -> WriteConcern {
-    WriteConcern::builder().w(Acknowledgment::Majority).build()
+impl Election {
+    /// Asks the heir itself, who needs no pool to be found.
+    async fn of(url: &str, heir: SocketAddr) -> Self {
+        let (user, _) = parts(url);
+        let url = format!("mongodb://{user}{heir}/?directConnection=true&authSource=admin");
+        let heir = mongodb::Client::with_uri_str(url).await.unwrap();
+        let end = Instant::now() + Duration::from_secs(60);
+        loop {
+            let status = heir.database("admin");
+            let status = status.run_command(doc! { "replSetGetStatus": 1 });
+            let status = status.await.unwrap();
+            let metrics = status.get_document("electionCandidateMetrics");
+            let time = |name: &str| {
+                let metrics = metrics.as_ref().ok()?;
+                Some(metrics.get_datetime(name).ok()?.timestamp_millis())
+            };
+            let times = (
+                time("newTermStartDate"),
+                time("wMajorityWriteAvailabilityDate"),
+            );
+            if let (Some(won), Some(majority_follows)) = times {
+                let term = metrics.unwrap().get_i64("electionTerm").unwrap();
+                return Self {
+                    heir,
+                    term,
+                    won,
+                    majority_follows,
+                };
+            }
+            assert!(Instant::now() < end, "the heir finds no majority: {status}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// When the heir wrote the first row of a writer's into its log.
+    async fn first_write(&self, round: &str) -> i64 {
+        let log = self
+            .heir
+            .database("local")
+            .collection::<Document>("oplog.rs");
+        let ours = doc! {
+            "t": self.term,
+            "ns": "failover.rows",
+            "o._id": { "$regex": format!("^{round}-") },
+        };
+        let first = log.find_one(ours).sort(doc! { "$natural": 1 }).await;
+        let first = first.unwrap().expect("the heir took writes");
+        first.get_datetime("wall").unwrap().timestamp_millis()
+    }
 }
 
 async fn no_lease_is_lost(pool: &MongoPool) {

@@ -1,5 +1,6 @@
 //! Suites against a real MongoDB.
 
+mod authority;
 mod bad_input;
 mod basics;
 mod cancellation;
@@ -8,9 +9,13 @@ mod conformance;
 mod events;
 mod failover;
 mod faults;
+mod hazards;
+mod members;
 mod nesting;
+mod own_tls;
 mod reconfigure;
 mod resize;
+mod retries;
 mod sessions;
 mod sizing;
 mod soak;

@@ -3,8 +3,11 @@
 use std::time::Duration;
 
 use mongodb::bson::{Document, doc};
+use pool_core::PoolControl;
+use pool_telemetry::{Registry, TextFormat};
+use pool_testkit::Fault;
 
-use crate::support::{Site, eventually, in_use, open};
+use crate::support::{Site, behind_a_proxy, eventually, in_use, open};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn open_sockets_are_those_that_the_server_has() {
@@ -76,6 +79,61 @@ async fn a_socket_counts_as_in_use_while_an_operation_has_it() {
     })
     .await;
     site.clean().await;
+}
+
+/// What is scraped has both truths: the leases and, server by server, the sockets.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_scraped_has_the_sockets_to_each_server_and_what_went_wrong_with_it() {
+    let Some(site) = Site::new("scraped").await else {
+        return;
+    };
+    let (url, proxy) = behind_a_proxy(&site.url).await;
+    let pool = site.builder_for(&url).limits(3, 8).build().await.unwrap();
+    pool.warmup_pool().await.unwrap();
+    let registry = Registry::new();
+    registry.register(pool.clone()).unwrap();
+    let address = proxy.address().to_string();
+    let scraped = |name: &str| {
+        let (_, text) = TextFormat::Classic.render(&registry.read());
+        let series = |line: &&str| {
+            line.starts_with(&format!("{name}{{"))
+                && line.contains(&format!("server=\"{address}\""))
+        };
+        let line = text.lines().find(series);
+        let line = line.unwrap_or_else(|| panic!("{name}: {text}"));
+        line.rsplit_once(' ').unwrap().1.parse::<f64>().unwrap()
+    };
+    eventually(Duration::from_secs(2), "none is in use", || {
+        in_use(&pool) == 0
+    })
+    .await;
+    assert_eq!(scraped("pool_server_sockets_open"), f64::from(open(&pool)));
+    assert!(open(&pool) >= 3);
+    assert_eq!(scraped("pool_server_sockets_used"), 0.0);
+    assert_eq!(scraped("pool_server_ready"), 1.0);
+    assert_eq!(scraped("pool_server_cleared_total"), 0.0);
+    assert_eq!(pool.sockets()[0].last_error, None);
+
+    proxy.set(Fault::Refuse).await;
+    proxy.cut_all().await;
+    eventually(Duration::from_secs(5), "the driver distrusts it", || {
+        scraped("pool_server_ready") == 0.0
+    })
+    .await;
+    eventually(Duration::from_secs(5), "why is known", || {
+        let servers = PoolControl::servers(&pool);
+        let error = servers[0].last_error.clone().unwrap_or_default();
+        error.contains("refused")
+    })
+    .await;
+    proxy.set(Fault::Pass).await;
+    eventually(Duration::from_secs(5), "the driver trusts it again", || {
+        scraped("pool_server_ready") == 1.0
+    })
+    .await;
+    assert!(scraped("pool_server_cleared_total") >= 1.0);
+    let kept = &pool.sockets()[0].last_error;
+    assert!(kept.is_some(), "what went wrong is still known");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -170,9 +170,29 @@ impl Site {
         }
     }
 
+    /// Has the server note each operation in this test's database that `filter` describes, when it
+    /// ends, also by an error. Before MongoDB 4.4 there is no such filter.
+    pub(crate) async fn profile(&self, filter: Document) {
+        let database = self.observer.database(&self.name);
+        let notes = database.create_collection("system.profile");
+        notes.capped(true).size(64 << 20).await.unwrap();
+        let order = doc! { "profile": 1, "filter": filter };
+        database.run_command(order).await.unwrap();
+    }
+
+    /// How many it has noted.
+    pub(crate) async fn profiled(&self) -> u64 {
+        let database = self.observer.database(&self.name);
+        let notes = database.collection::<Document>("system.profile");
+        notes.count_documents(doc! {}).await.unwrap()
+    }
+
     /// Removes what the test has written.
     pub(crate) async fn clean(&self) {
-        let _ = self.observer.database(&self.name).drop().await;
+        let database = self.observer.database(&self.name);
+        // A database that is profiled stays.
+        let _ = database.run_command(doc! { "profile": 0 }).await;
+        let _ = database.drop().await;
     }
 }
 

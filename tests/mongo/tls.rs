@@ -1,64 +1,22 @@
 //! TLS with a private authority: the right certificate, and each wrong one.
 //!
 //! The certificates are shown by an endpoint in front of the server that takes TLS off, so that
-//! any server will do. SCRAM goes through it to the real one.
+//! any server will do. SCRAM goes through it to the real one. The server's own TLS is in
+//! [`own_tls`](crate::own_tls).
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mongodb::bson::doc;
 use pool_core::{AcquireErrorKind, ConnectFault};
 use pool_mongo::{ConnectProblem, LeaseError, MongoPool};
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
-use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 
+use crate::authority::{Authority, Validity};
 use crate::support::{Site, parts, with_password};
-
-/// An authority, and a file with its certificate that is gone with it.
-struct Authority {
-    issuer: Issuer<'static, KeyPair>,
-    file: PathBuf,
-}
-
-impl Authority {
-    fn new(name: &str) -> Self {
-        let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::default();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.distinguished_name.push(DnType::CommonName, name);
-        let file = std::env::temp_dir().join(format!("{name}.pem"));
-        std::fs::write(&file, params.self_signed(&key).unwrap().pem()).unwrap();
-        let issuer = Issuer::new(params, key);
-        Self { issuer, file }
-    }
-
-    /// A configuration that shows a certificate for a host, valid or expired.
-    fn server_config(&self, host: &str, expired: bool) -> ServerConfig {
-        let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::new([host.to_owned()]).unwrap();
-        if expired {
-            params.not_before = rcgen::date_time_ymd(2020, 1, 1);
-            params.not_after = rcgen::date_time_ymd(2021, 1, 1);
-        }
-        let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        let key = PrivateKeyDer::Pkcs8(key.serialize_der().into());
-        ServerConfig::builder()
-            .with_no_client_auth()
-            .with_single_cert(vec![certificate.der().clone()], key)
-            .unwrap()
-    }
-}
-
-impl Drop for Authority {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.file);
-    }
-}
 
 /// Takes TLS off in front of `server`.
 async fn endpoint(config: ServerConfig, server: String) -> SocketAddr {
@@ -90,8 +48,13 @@ async fn connect(
     let mut uri =
         format!("mongodb://{user}{endpoint}/?directConnection=true&tls=true&authSource=admin");
     if let Some(authority) = trusted {
-        uri += &format!("&tlsCAFile={}", authority.file.display());
+        uri += &format!("&tlsCAFile={}", authority.file().display());
     }
+    serves(&uri).await
+}
+
+/// What a pool says to its first caller.
+pub(crate) async fn serves(uri: &str) -> Result<(), LeaseError> {
     let pool = MongoPool::builder(uri)
         .database("tls")
         .limits(0, 2)
@@ -112,7 +75,7 @@ async fn connect(
 
 /// The certificate is not accepted, at once and for good.
 #[track_caller]
-fn refused(outcome: Result<(), LeaseError>, began: Instant, wanted: &str) {
+pub(crate) fn refused(outcome: Result<(), LeaseError>, began: Instant, wanted: &str) {
     let took = began.elapsed();
     let error = outcome.expect_err("the certificate must not be accepted");
     let text = error.to_string();
@@ -140,7 +103,11 @@ async fn only_the_right_certificate_is_accepted() {
     let ours = Authority::new(&format!("{}_ours", site.name));
     let other = Authority::new(&format!("{}_other", site.name));
 
-    let right = endpoint(ours.server_config("127.0.0.1", false), server.clone()).await;
+    let right = endpoint(
+        ours.server_config("127.0.0.1", Validity::Lasting),
+        server.clone(),
+    )
+    .await;
     connect(&site.url, right, Some(&ours)).await.unwrap();
 
     let began = Instant::now();
@@ -154,7 +121,7 @@ async fn only_the_right_certificate_is_accepted() {
     );
 
     let wrong = endpoint(
-        ours.server_config("elsewhere.example", false),
+        ours.server_config("elsewhere.example", Validity::Lasting),
         server.clone(),
     )
     .await;
@@ -165,7 +132,7 @@ async fn only_the_right_certificate_is_accepted() {
         "not valid for name",
     );
 
-    let expired = endpoint(ours.server_config("127.0.0.1", true), server).await;
+    let expired = endpoint(ours.server_config("127.0.0.1", Validity::Expired), server).await;
     let began = Instant::now();
     refused(
         connect(&site.url, expired, Some(&ours)).await,
@@ -181,15 +148,24 @@ async fn a_wrong_password_is_told_through_tls_as_well() {
     };
     let (_, server) = parts(&site.url);
     let ours = Authority::new(&format!("{}_ours", site.name));
-    let right = endpoint(ours.server_config("127.0.0.1", false), server).await;
+    let right = endpoint(ours.server_config("127.0.0.1", Validity::Lasting), server).await;
     let wrong = with_password(&site.url, "c4n4ry-p4ssw0rd");
-    let error = connect(&wrong, right, Some(&ours)).await.unwrap_err();
+    let began = Instant::now();
+    password_refused(connect(&wrong, right, Some(&ours)).await, began);
+}
+
+/// The password is not accepted, at once and for good, and not shown.
+#[track_caller]
+pub(crate) fn password_refused(outcome: Result<(), LeaseError>, began: Instant) {
+    let took = began.elapsed();
+    let error = outcome.expect_err("the password must not be accepted");
     let cause = error.connect_error().expect("the cause is in the error");
     assert!(
         matches!(cause.problem(), ConnectProblem::Authentication { .. }),
         "{cause}"
     );
     assert!(!format!("{error} {error:?}").contains("c4n4ry"), "{error}");
+    assert!(took < Duration::from_secs(5), "{took:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

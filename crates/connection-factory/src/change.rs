@@ -220,8 +220,11 @@ impl Size {
     }
 
     fn of_mongodb(config: &MongoConfig) -> Self {
-        let limits = Self::Limits(config.min_connections, config.max_connections);
-        config.dynamic.map_or(limits, Self::Dynamic)
+        let limits = || {
+            let (min, max) = config.limits();
+            Self::Limits(min, max)
+        };
+        config.dynamic.map_or_else(limits, Self::Dynamic)
     }
 
     const fn max(&self) -> u32 {

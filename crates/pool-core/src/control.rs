@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::{
     ConnectionManager, DynamicPoolConfig, DynamicSizing, Limits, Pool, PoolEvents, PoolSnapshot,
-    SharedError,
+    ServerState, SharedError,
 };
 
 /// What operators see of a pool and do to it, whichever kind it is.
@@ -39,6 +39,12 @@ pub trait PoolControl: DynamicSizing + fmt::Debug + Send + Sync + 'static {
 
     /// The pool's numbers and distributions at this moment.
     fn snapshot(&self) -> PoolSnapshot;
+
+    /// The sockets below the pool, server by server, where its connections are not sockets
+    /// themselves. Defaults to none: the connections are the sockets.
+    fn servers(&self) -> Vec<ServerState> {
+        Vec::new()
+    }
 
     /// Follows what happens to the pool.
     fn subscribe(&self) -> PoolEvents;
@@ -100,6 +106,10 @@ impl<M: ConnectionManager> PoolControl for Pool<M> {
 
     fn snapshot(&self) -> PoolSnapshot {
         self.snapshot()
+    }
+
+    fn servers(&self) -> Vec<ServerState> {
+        self.manager().servers()
     }
 
     fn subscribe(&self) -> PoolEvents {

@@ -78,6 +78,7 @@ mod manager;
 mod metrics;
 mod pool;
 mod runtime_settings;
+mod servers;
 mod shared;
 pub mod sizing;
 mod sync;
@@ -107,6 +108,7 @@ pub use crate::metrics::{
 };
 pub use crate::pool::Pool;
 pub use crate::runtime_settings::RuntimeSettings;
+pub use crate::servers::ServerState;
 pub use crate::sizing::{DynamicPoolConfig, DynamicSizing};
 pub use crate::warmup::WarmupReport;
 

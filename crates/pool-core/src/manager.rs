@@ -2,6 +2,8 @@
 
 use std::future::Future;
 
+use crate::ServerState;
+
 /// Opens, checks, cleans and closes the connections of one backend.
 ///
 /// The engine runs every future of this trait in a task of its own, under a deadline, so that a
@@ -108,6 +110,14 @@ pub trait ConnectionManager: Send + Sync + 'static {
     /// Defaults to none.
     fn error_code(&self, _error: &Self::Error) -> Option<String> {
         None
+    }
+
+    /// The sockets below the connections, server by server, where a connection is not a socket
+    /// itself. Asked by whoever watches the pool, never on the way to a connection.
+    ///
+    /// Defaults to none: each connection is a socket.
+    fn servers(&self) -> Vec<ServerState> {
+        Vec::new()
     }
 }
 

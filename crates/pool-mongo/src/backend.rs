@@ -278,6 +278,12 @@ impl Backend {
         }
     }
 
+    /// The driver has distrusted a server since it was last proven.
+    pub(crate) fn distrusted(&self) -> MongoConnectError {
+        let heartbeat = self.watch.heartbeat.lock().clone();
+        self.error(ConnectProblem::Other, heartbeat)
+    }
+
     pub(crate) fn driver_error(&self, error: DriverError) -> MongoConnectError {
         let problem = match &*error.kind {
             ErrorKind::Authentication { .. } => self.not_authenticated(),
@@ -334,16 +340,22 @@ impl Watch {
     fn sdam(&self, event: SdamEvent) {
         match event {
             SdamEvent::ServerHeartbeatFailed(event) => {
+                self.sockets
+                    .note_error(&event.server_address, &event.failure);
                 *self.heartbeat.lock() = Some(event.failure);
                 self.heartbeat_failed.notify_waiters();
             }
             SdamEvent::ServerHeartbeatSucceeded(_) => *self.heartbeat.lock() = None,
-            SdamEvent::ServerDescriptionChanged(event)
-                if event.new_description.server_type()
-                    != event.previous_description.server_type()
-                    && event.new_description.server_type() != ServerType::Unknown =>
-            {
-                self.found();
+            SdamEvent::ServerDescriptionChanged(event) => {
+                let (before, now) = (&event.previous_description, &event.new_description);
+                if let Some(error) = now.error() {
+                    self.sockets.note_error(&event.address, error);
+                }
+                if now.server_type() != before.server_type()
+                    && now.server_type() != ServerType::Unknown
+                {
+                    self.found();
+                }
             }
             _ => {}
         }

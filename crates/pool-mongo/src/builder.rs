@@ -11,6 +11,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use crate::backend::{Backend, HEARTBEAT};
 use crate::config::{Settings, database_problem};
 use crate::error::{MongoPoolError, SettingProblem};
+use crate::made::Made;
 use crate::manager::MongoManager;
 use crate::pool::MongoPool;
 use crate::uri;
@@ -58,6 +59,7 @@ impl MongoPoolBuilder {
     /// the most. Defaults to 0 and 10.
     pub const fn limits(mut self, min: u32, max: u32) -> Self {
         self.settings.limits = (min, max);
+        self.settings.made = self.settings.made.and(Made::MIN.and(Made::MAX));
         self
     }
 
@@ -66,6 +68,7 @@ impl MongoPoolBuilder {
     /// settings if that is more.
     pub const fn ceiling(mut self, sockets: u32) -> Self {
         self.settings.ceiling = Some(sockets);
+        self.settings.made = self.settings.made.and(Made::CEILING);
         self
     }
 
@@ -75,6 +78,7 @@ impl MongoPoolBuilder {
     /// longer than this.
     pub const fn acquire_timeout(mut self, timeout: Duration) -> Self {
         self.settings.acquire_timeout = timeout;
+        self.settings.made = self.settings.made.and(Made::ACQUIRE_TIMEOUT);
         self
     }
 
@@ -83,6 +87,7 @@ impl MongoPoolBuilder {
     /// that they learn its cause.
     pub const fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.settings.connect_timeout = timeout;
+        self.settings.made = self.settings.made.and(Made::CONNECT_TIMEOUT);
         self
     }
 
@@ -90,6 +95,7 @@ impl MongoPoolBuilder {
     /// `None` for ever. Defaults to 60 s.
     pub fn idle_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.settings.idle_timeout = timeout.into();
+        self.settings.made = self.settings.made.and(Made::IDLE_TIMEOUT);
         self
     }
 
@@ -97,6 +103,7 @@ impl MongoPoolBuilder {
     /// Defaults to 4.
     pub const fn max_connecting(mut self, sockets: u32) -> Self {
         self.settings.max_connecting = sockets;
+        self.settings.made = self.settings.made.and(Made::MAX_CONNECTING);
         self
     }
 
@@ -236,10 +243,12 @@ pub(crate) fn checked(
     uri: &str,
     mut settings: Settings,
 ) -> Result<(ConnectionString, Settings), MongoPoolError> {
-    let mut problems = settings.problems();
+    let mut problems = Vec::new();
     let parsed = match uri::parse(uri) {
         Ok(parsed) => {
-            problems.extend(uri::conflicts(&parsed, &settings));
+            problems.extend(uri::settle(&parsed, &mut settings));
+            settings.fit_defaults();
+            problems.extend(settings.problems());
             if settings.database.is_none() {
                 settings.database.clone_from(&parsed.default_database);
                 match &settings.database {
@@ -250,7 +259,8 @@ pub(crate) fn checked(
             Some(parsed)
         }
         Err(problem) => {
-            problems.insert(0, problem.into());
+            problems.push(problem.into());
+            problems.extend(settings.problems());
             None
         }
     };
@@ -290,7 +300,8 @@ pub(crate) async fn client_options(
     options.max_idle_time = Some(settings.idle_timeout.unwrap_or_default());
     options.connect_timeout = Some(settings.connect_timeout);
     let selection = &mut options.server_selection_timeout;
-    *selection = Some(selection.unwrap_or(settings.acquire_timeout.min(Duration::from_secs(30))));
+    let most = settings.acquire_timeout;
+    *selection = Some(selection.unwrap_or(Duration::from_secs(30)).min(most));
     let heartbeat = &mut options.heartbeat_freq;
     *heartbeat = Some(heartbeat.unwrap_or(HEARTBEAT));
     if options.app_name.is_none() {

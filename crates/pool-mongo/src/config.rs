@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use crate::builder::{MongoPoolBuilder, checked};
 use crate::error::{MongoPoolError, SettingProblem};
+use crate::made::{Made, Written};
 use crate::uri;
 
 /// A pool's settings as data: from a file, from the environment, from code.
@@ -34,55 +35,45 @@ use crate::uri;
 /// # Ok::<(), serde_json::Error>(())
 /// ```
 #[derive(Clone, Debug, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(from = "Written")]
 #[non_exhaustive]
 pub struct MongoConfig {
     /// The connection string: hosts, user, TLS, read and write concern. Sizes and times belong to
-    /// the fields below.
+    /// the fields below; where a field is not set, the URI's is taken, and where both are, they
+    /// have to say the same.
     pub uri: SecretString,
     /// The database that a lease stands for. Defaults to the one in the URI.
-    #[serde(default)]
     pub database: Option<String>,
     /// The name in errors, events, metrics and logs. Defaults to `default`.
-    #[serde(default)]
     pub name: Option<String>,
     /// Leases, and sockets, that are kept without demand. Defaults to 0.
-    #[serde(default, alias = "min_connections")]
     pub min_connections: u32,
     /// Leases that are never exceeded. Defaults to 10.
-    #[serde(default = "max_connections", alias = "max_connections")]
     pub max_connections: u32,
     /// The most sockets to one server, whatever the limits become. Defaults to 100, or to the
     /// largest maximum in this configuration if that is more.
-    #[serde(default)]
     pub ceiling: Option<u32>,
     /// How long a caller waits for a lease, in milliseconds. Defaults to 30,000.
-    #[serde(default = "acquire_timeout", alias = "acquire_timeout_ms")]
     pub acquire_timeout_ms: u64,
     /// How long one attempt to reach the server may take, in milliseconds. Defaults to 5,000.
-    #[serde(default = "connect_timeout", alias = "connect_timeout_ms")]
     pub connect_timeout_ms: u64,
     /// How long what is above the minimum stays idle, in milliseconds; `null` for ever. Defaults
     /// to 60,000.
-    #[serde(default = "idle_timeout", alias = "idle_timeout_ms")]
     pub idle_timeout_ms: Option<u64>,
     /// How many sockets to one server may be being opened at once. Defaults to 4.
-    #[serde(default = "max_connecting", alias = "max_connecting")]
     pub max_connecting: u32,
     /// How many callers may wait; `null`, the default, for any number.
-    #[serde(default, alias = "max_waiters")]
     pub max_waiters: Option<u32>,
     /// How long a lease may be held before it is reported, in milliseconds; `null`, the default,
     /// for ever.
-    #[serde(default, alias = "leak_threshold_ms")]
     pub leak_threshold_ms: Option<u64>,
     /// Whether the database must exist. Defaults to false: MongoDB creates one with its first
     /// document.
-    #[serde(default, alias = "require_database")]
     pub require_database: bool,
     /// Sizing by load. Its sizes take the place of the two limits above.
-    #[serde(default)]
     pub dynamic: Option<DynamicPoolConfig>,
+    /// What was written, also where it says the same as the default.
+    pub(crate) made: Made,
 }
 
 impl MongoConfig {
@@ -104,6 +95,7 @@ impl MongoConfig {
             leak_threshold_ms: None,
             require_database: false,
             dynamic: None,
+            made: Made::default(),
         }
     }
 
@@ -129,6 +121,7 @@ impl MongoConfig {
     /// The same as a builder, for what data cannot say: listeners.
     pub fn into_builder(self) -> MongoPoolBuilder {
         let millis = Duration::from_millis;
+        let made = self.made();
         let mut builder = MongoPoolBuilder::new(self.uri)
             .limits(self.min_connections, self.max_connections)
             .acquire_timeout(millis(self.acquire_timeout_ms))
@@ -152,7 +145,43 @@ impl MongoConfig {
         if let Some(dynamic) = self.dynamic {
             builder = builder.dynamic(dynamic);
         }
+        builder.settings.made = made;
         builder
+    }
+
+    /// The limits that a pool of this configuration begins with: those of
+    /// [`dynamic`](Self::dynamic), or the fields, or what the URI says where a field is not set.
+    #[must_use]
+    pub fn limits(&self) -> (u32, u32) {
+        if let Some(dynamic) = self.dynamic {
+            return (dynamic.min_size, dynamic.max_size);
+        }
+        let settings = self.clone().into_builder().settings;
+        match checked(self.uri.expose_secret(), settings) {
+            Ok((_, settings)) => settings.limits,
+            Err(_) => (self.min_connections, self.max_connections),
+        }
+    }
+
+    /// What was written, and what code has set to something else than the default.
+    fn made(&self) -> Made {
+        self.made
+            .and_if(self.min_connections != 0, Made::MIN)
+            .and_if(self.max_connections != max_connections(), Made::MAX)
+            .and_if(self.ceiling.is_some(), Made::CEILING)
+            .and_if(
+                self.acquire_timeout_ms != acquire_timeout(),
+                Made::ACQUIRE_TIMEOUT,
+            )
+            .and_if(
+                self.connect_timeout_ms != connect_timeout(),
+                Made::CONNECT_TIMEOUT,
+            )
+            .and_if(self.idle_timeout_ms != idle_timeout(), Made::IDLE_TIMEOUT)
+            .and_if(
+                self.max_connecting != max_connecting(),
+                Made::MAX_CONNECTING,
+            )
     }
 }
 
@@ -192,6 +221,7 @@ pub(crate) struct Settings {
     pub(crate) max_waiters: Option<u32>,
     pub(crate) require_database: bool,
     pub(crate) dynamic: Option<DynamicPoolConfig>,
+    pub(crate) made: Made,
 }
 
 impl Default for Settings {
@@ -209,6 +239,7 @@ impl Default for Settings {
             max_waiters: None,
             require_database: false,
             dynamic: None,
+            made: Made::default(),
         }
     }
 }
@@ -229,11 +260,19 @@ impl Settings {
         self.connect_timeout.min(self.acquire_timeout.mul_f64(0.8))
     }
 
+    /// Lowers a maximum that nobody has asked for to a ceiling that somebody has.
+    pub(crate) fn fit_defaults(&mut self) {
+        if let Some(ceiling) = self.ceiling.filter(|_| !self.made.has(Made::MAX)) {
+            self.limits.1 = self.limits.1.min(ceiling);
+        }
+    }
+
     /// What is wrong with the settings by themselves.
     pub(crate) fn problems(&self) -> Vec<SettingProblem> {
         let mut problems = Vec::new();
-        let (min, max) = self.limits;
-        if let Err(invalid) = Limits::new(min, max) {
+        // Sizing by load has sizes of its own, which are looked at below.
+        let limits = Some(self.limits).filter(|_| self.dynamic.is_none());
+        if let Some(Err(invalid)) = limits.map(|(min, max)| Limits::new(min, max)) {
             problems.push(invalid.into());
         }
         let ceiling = self.ceiling();
@@ -241,7 +280,7 @@ impl Settings {
             let most = Limits::CEILING;
             problems.push(SettingProblem::Ceiling { ceiling, most });
         }
-        if max > ceiling {
+        if let Some((_, max)) = limits.filter(|(_, max)| *max > ceiling) {
             problems.push(SettingProblem::AboveCeiling {
                 setting: "max",
                 value: max,

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use pool_core::{PoolControl, PoolEvents, PoolSnapshot, SharedError};
+use pool_core::{
+    ConnectionManager as _, PoolControl, PoolEvents, PoolSnapshot, ServerState, SharedError,
+};
 
 use crate::MongoPool;
 
@@ -20,6 +22,11 @@ impl PoolControl for MongoPool {
         let mut snapshot = self.inner.engine.snapshot();
         snapshot.metrics.ready = self.ready();
         snapshot
+    }
+
+    /// As [`MongoPool::sockets`].
+    fn servers(&self) -> Vec<ServerState> {
+        self.inner.engine.manager().servers()
     }
 
     fn subscribe(&self) -> PoolEvents {

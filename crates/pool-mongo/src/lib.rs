@@ -31,8 +31,9 @@
 //! # Configure
 //!
 //! In code by [`MongoPool::builder`], as data by [`MongoConfig`]. Sizes and times are the pool's;
-//! everything else (hosts, user, TLS, read preference, read and write concern) is the URI's. A URI
-//! that sets a size or a time to another value is refused, with both names and values.
+//! everything else (hosts, user, TLS, read preference, read and write concern) is the URI's. A size
+//! or a time that the URI sets and the pool does not is taken from the URI, in place of the pool's
+//! default. Where both set it to different values, the pool is refused, with both names and values.
 //!
 //! | pool | driver | meaning |
 //! |---|---|---|
@@ -197,6 +198,7 @@ mod hold;
 mod id_set;
 mod keeper;
 mod leased;
+mod made;
 mod manager;
 mod nesting;
 mod ping;

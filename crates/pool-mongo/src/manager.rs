@@ -5,8 +5,9 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use mongodb::Database;
+use mongodb::bson::doc;
 use parking_lot::Mutex;
-use pool_core::{ConnectFault, ConnectionManager};
+use pool_core::{ConnectFault, ConnectionManager, ServerState};
 
 use crate::backend::Backend;
 use crate::error::MongoConnectError;
@@ -19,9 +20,11 @@ use crate::sockets::ServerSockets;
 ///
 /// - *Connecting* proves that the server can be used, by one authenticated round trip that all
 ///   leases opened meanwhile share, or by the last one if the driver has had no doubt since.
-/// - An idle lease is never checked: it has nothing that could break. When the driver distrusts a
-///   server, [`MongoPool`](crate::MongoPool) evicts all leases, so that the next caller waits for a
-///   new proof and learns the cause when there is none.
+/// - An idle lease is not checked unless the engine is told to
+///   ([`Liveness`](pool_core::Liveness)): it has nothing that could break. When the driver distrusts
+///   a server, [`MongoPool`](crate::MongoPool) evicts all leases, so that the next caller waits for
+///   a new proof and learns the cause when there is none. A check, where it is wanted, refuses a
+///   lease that was opened before such a doubt, and otherwise asks the server.
 ///
 /// Clones are handles to the same client.
 #[derive(Clone)]
@@ -41,15 +44,18 @@ pub struct ManagedLease {
     pub(crate) database: Database,
     pub(crate) backend: Arc<Backend>,
     pub(crate) holder: Arc<Holder>,
+    /// How often the driver had lost its trust in a server before this was opened.
+    doubts: u64,
 }
 
 impl ManagedLease {
-    fn new(backend: Arc<Backend>, holder: Arc<Holder>) -> Self {
+    fn new(backend: Arc<Backend>, holder: Arc<Holder>, doubts: u64) -> Self {
         backend.leases.begin();
         Self {
             database: backend.database.clone(),
             backend,
             holder,
+            doubts,
         }
     }
 }
@@ -122,13 +128,22 @@ impl ConnectionManager for MongoManager {
 
     async fn connect(&self) -> Result<ManagedLease, MongoConnectError> {
         let backend = self.backend();
+        // Read first: a doubt during the proof counts against the lease.
+        let doubts = backend.watch.doubts();
         backend.prove().await?;
-        Ok(ManagedLease::new(backend, self.shared.holders.add()))
+        let holder = self.shared.holders.add();
+        Ok(ManagedLease::new(backend, holder, doubts))
     }
 
-    /// Nothing to check: see the type.
-    async fn validate(&self, _lease: &mut ManagedLease) -> Result<(), MongoConnectError> {
-        Ok(())
+    /// Whether a caller could use the lease: the driver has had no doubt since it was opened, and
+    /// the server answers.
+    async fn validate(&self, lease: &mut ManagedLease) -> Result<(), MongoConnectError> {
+        let backend = &lease.backend;
+        if backend.watch.doubts() != lease.doubts {
+            return Err(backend.distrusted());
+        }
+        let ping = doc! { "ping": 1 };
+        backend.command(&lease.database, ping).await.map(drop)
     }
 
     fn classify(&self, error: &MongoConnectError) -> ConnectFault {
@@ -137,5 +152,9 @@ impl ConnectionManager for MongoManager {
 
     fn error_code(&self, error: &MongoConnectError) -> Option<String> {
         Some(error.code())
+    }
+
+    fn servers(&self) -> Vec<ServerState> {
+        self.sockets().into_iter().map(Into::into).collect()
     }
 }

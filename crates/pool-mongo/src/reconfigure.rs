@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use mongodb::options::ConnectionString;
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout_at};
@@ -13,6 +14,7 @@ use crate::builder::{MARGIN, checked, client_options};
 use crate::config::{MongoConfig, Settings};
 use crate::drain::{after, shut_down};
 use crate::error::{MongoConnectError, MongoPoolError};
+use crate::made::Made;
 use crate::pool::{Inner, MongoPool};
 
 /// How long the old client is given to end once its last lease is back.
@@ -193,34 +195,38 @@ impl MongoReconfigure {
         let before = current_settings(inner, None);
         let mut settings = current_settings(inner, self.ceiling);
         let mut uri = self.uri;
-        let mut same_client = false;
+        let mut may_stay = false;
         if let Some(config) = self.config {
             uri.get_or_insert_with(|| config.uri.clone());
             let given = config.ceiling;
             let wanted = config.into_builder().settings;
             // Room that nobody has asked for is no reason for another client.
             settings.ceiling = given.or_else(|| before.ceiling.max(Some(wanted.ceiling())));
-            settings.limits = wanted
-                .dynamic
-                .map_or(wanted.limits, |sizing| (sizing.min_size, sizing.max_size));
+            settings.made = wanted.made;
+            settings.dynamic = wanted.dynamic;
+            settings.limits = wanted.limits;
             settings.acquire_timeout = wanted.acquire_timeout;
             settings.connect_timeout = wanted.connect_timeout;
             settings.idle_timeout = wanted.idle_timeout;
             settings.leak_threshold = wanted.leak_threshold;
             settings.max_connecting = wanted.max_connecting;
             settings.max_waiters = wanted.max_waiters;
-            same_client = settings.ceiling == before.ceiling
-                && settings.connect_timeout == before.connect_timeout
-                && settings.idle_timeout == before.idle_timeout
-                && settings.max_connecting == before.max_connecting;
+            may_stay = true;
         }
         let uri = uri.unwrap_or_else(|| in_force.clone());
-        same_client &= uri.expose_secret() == in_force.expose_secret();
+        let (parsed, mut settings) = checked(uri.expose_secret(), settings)?;
+        // The engine's sizing is not touched here: `config` says so.
+        settings.dynamic = None;
+        let same_client = may_stay
+            && uri.expose_secret() == in_force.expose_secret()
+            && settings.ceiling == before.ceiling
+            && settings.connect_timeout == before.connect_timeout
+            && settings.idle_timeout == before.idle_timeout
+            && settings.max_connecting == before.max_connecting;
         let new = if same_client {
-            checked(uri.expose_secret(), settings.clone())?;
             None
         } else {
-            Some((prepared(&uri, settings.clone(), inner.floor()).await?, uri))
+            Some((prepared(parsed, &settings, inner.floor()).await?, uri))
         };
         Ok(PreparedReconfigure {
             pool: self.pool,
@@ -308,18 +314,22 @@ fn current_settings(inner: &Inner, ceiling: Option<u32>) -> Settings {
     let mut settings = inner.settings();
     settings.limits = (limits.min(), limits.max());
     settings.dynamic = None;
+    settings.made = settings
+        .made
+        .and(Made::RUNNING)
+        .and(Made::MAX)
+        .and_if(ceiling.is_some(), Made::CEILING);
     settings.ceiling = Some(ceiling.unwrap_or_else(|| inner.backend().ceiling));
     settings
 }
 
 /// A client that is ready to take over. One that is not is ended.
 async fn prepared(
-    uri: &SecretString,
-    settings: Settings,
+    uri: ConnectionString,
+    settings: &Settings,
     wanted: u32,
 ) -> Result<Arc<Backend>, ReconfigureError> {
-    let (parsed, settings) = checked(uri.expose_secret(), settings)?;
-    let new = Backend::connect(client_options(parsed, &settings).await?, &settings)?;
+    let new = Backend::connect(client_options(uri, settings).await?, settings)?;
     let warm = async {
         new.prove().await?;
         new.open_sockets(wanted).await

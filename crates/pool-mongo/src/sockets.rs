@@ -4,8 +4,11 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
+use mongodb::error::Error as DriverError;
 use mongodb::event::cmap::{CmapEvent, ConnectionClosedReason};
 use mongodb::options::ServerAddress;
+use parking_lot::Mutex;
+use pool_core::ServerState;
 use serde::Serialize;
 
 use crate::id_set::IdSet;
@@ -46,6 +49,9 @@ pub struct ServerSockets {
     pub last_establish_micros: u64,
     /// Closed sockets by reason.
     pub closed: ClosedSockets,
+    /// The latest error for which the driver took this server for unusable: a failed heartbeat, a
+    /// broken socket, a user turned down. It stays when the server has been found again.
+    pub last_error: Option<String>,
 }
 
 impl ServerSockets {
@@ -53,6 +59,20 @@ impl ServerSockets {
     #[must_use]
     pub const fn idle(&self) -> u32 {
         self.open.saturating_sub(self.in_use)
+    }
+}
+
+impl From<ServerSockets> for ServerState {
+    fn from(server: ServerSockets) -> Self {
+        let mut state = Self::new(server.address);
+        state.ready = server.ready;
+        state.open = server.open;
+        state.in_use = server.in_use;
+        state.connecting = server.connecting;
+        state.connect_failures = server.establish_failures;
+        state.cleared = server.cleared;
+        state.last_error = server.last_error;
+        state
     }
 }
 
@@ -133,6 +153,8 @@ struct Counters {
     error: AtomicU64,
     dropped: AtomicU64,
     pool_closed: AtomicU64,
+    /// Written where the driver watches servers, never where it lends sockets.
+    last_error: Mutex<Option<DriverError>>,
 }
 
 /// More places than connects can be under way at once: `max_connecting`, and a few that replace
@@ -193,6 +215,11 @@ impl Sockets {
             // line in the driver's events. Callers wait in the line of the leases.
             _ => {}
         }
+    }
+
+    /// Notes why the driver takes `address` for unusable.
+    pub(crate) fn note_error(&self, address: &ServerAddress, error: &DriverError) {
+        *self.of(address).last_error.lock() = Some(error.clone());
     }
 
     /// One entry for each server, in the order in which they were met.
@@ -288,6 +315,7 @@ impl Counters {
             error: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
             pool_closed: AtomicU64::new(0),
+            last_error: Mutex::new(None),
         }
     }
 
@@ -342,6 +370,12 @@ impl Counters {
                 dropped: read(&self.dropped),
                 pool_closed: read(&self.pool_closed),
             },
+            // The kind's text has no server response in it, the error's own does.
+            last_error: self
+                .last_error
+                .lock()
+                .as_ref()
+                .map(|error| error.kind.to_string()),
         }
     }
 }

@@ -6,6 +6,7 @@ use mongodb::options::{ConnectionString, HostInfo, ServerAddress};
 
 use crate::config::Settings;
 use crate::error::SettingProblem;
+use crate::made::Made;
 
 /// The port of a host that names none.
 const DEFAULT_PORT: u16 = 27_017;
@@ -209,67 +210,17 @@ fn percent_decoded(text: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// Settings that the URI and the pool both make, with different values.
-pub(crate) fn conflicts(uri: &ConnectionString, settings: &Settings) -> Vec<SettingProblem> {
-    let millis = |duration: Option<Duration>| duration.map(|duration| duration.as_millis());
-    let count = |count: Option<u32>| count.map(u128::from);
-    let (min, max) = settings.limits;
-    let both = [
-        (
-            "maxPoolSize",
-            count(uri.max_pool_size),
-            "ceiling",
-            u128::from(settings.ceiling()),
-        ),
-        (
-            "minPoolSize",
-            count(uri.min_pool_size),
-            "min",
-            u128::from(min),
-        ),
-        (
-            "maxConnecting",
-            count(uri.max_connecting),
-            "max_connecting",
-            u128::from(settings.max_connecting),
-        ),
-        (
-            "maxIdleTimeMS",
-            millis(uri.max_idle_time),
-            "idle_timeout",
-            settings.idle_timeout.unwrap_or_default().as_millis(),
-        ),
-        (
-            "waitQueueTimeoutMS",
-            millis(uri.wait_queue_timeout()),
-            "acquire_timeout",
-            settings.acquire_timeout.as_millis(),
-        ),
-        (
-            "connectTimeoutMS",
-            millis(uri.connect_timeout),
-            "connect_timeout",
-            settings.connect_timeout.as_millis(),
-        ),
-    ];
-    let mut problems: Vec<_> = both
-        .into_iter()
-        .filter_map(|(uri_option, uri_value, setting, value)| {
-            let uri_value = uri_value.filter(|uri_value| *uri_value != value)?;
-            Some(SettingProblem::Conflict {
-                uri_option,
-                uri_value: uri_value.to_string(),
-                setting,
-                value: if setting == "ceiling" {
-                    format!("{value} (with limits {min} to {max})")
-                } else {
-                    value.to_string()
-                },
-            })
-        })
-        .collect();
+/// Takes from the URI what the pool does not say, and reports what both say differently.
+///
+/// Sizes give way as little as they must: a default maximum is lowered to the URI's `maxPoolSize`,
+/// and raised to its `minPoolSize`.
+pub(crate) fn settle(uri: &ConnectionString, settings: &mut Settings) -> Vec<SettingProblem> {
+    let mut problems = Vec::new();
+    settle_sizes(uri, settings, &mut problems);
+    settle_rest(uri, settings, &mut problems);
     if let Some(selection) = uri.server_selection_timeout
         && selection > settings.acquire_timeout
+        && (settings.made.has(Made::ACQUIRE_TIMEOUT) || uri.wait_queue_timeout().is_some())
     {
         problems.push(SettingProblem::ServerSelection {
             selection: selection.as_millis(),
@@ -280,14 +231,122 @@ pub(crate) fn conflicts(uri: &ConnectionString, settings: &Settings) -> Vec<Sett
         && in_uri != database
         && !names_users(uri)
     {
-        problems.push(SettingProblem::Conflict {
-            uri_option: "database",
-            uri_value: in_uri.clone(),
-            setting: "database",
-            value: database.clone(),
-        });
+        problems.push(conflict("database", in_uri, "database", database));
     }
     problems
+}
+
+fn settle_sizes(
+    uri: &ConnectionString,
+    settings: &mut Settings,
+    problems: &mut Vec<SettingProblem>,
+) {
+    let made = settings.made;
+    // The largest maximum that somebody has asked for.
+    let wanted = match settings.dynamic {
+        Some(dynamic) => Some(("maxSize", dynamic.max_size)),
+        None if made.has(Made::MAX) => Some(("max", settings.limits.1)),
+        None => None,
+    };
+    if let Some(size) = uri.max_pool_size {
+        match (settings.ceiling, wanted) {
+            (Some(ceiling), _) if made.has(Made::CEILING) => {
+                if ceiling != size {
+                    problems.push(conflict("maxPoolSize", size, "ceiling", ceiling));
+                }
+            }
+            (_, Some((setting, max))) if max > size => {
+                problems.push(conflict("maxPoolSize", size, setting, max));
+            }
+            _ => settings.ceiling = Some(size),
+        }
+        if wanted.is_none() {
+            settings.limits.1 = settings.limits.1.min(size);
+        }
+    }
+    let Some(size) = uri.min_pool_size.filter(|_| !made.has(Made::RUNNING)) else {
+        return;
+    };
+    match (settings.dynamic, settings.limits) {
+        (Some(dynamic), _) if dynamic.min_size != size => {
+            problems.push(conflict("minPoolSize", size, "minSize", dynamic.min_size));
+        }
+        (Some(_), _) => {}
+        (None, (min, _)) if made.has(Made::MIN) => {
+            if min != size {
+                problems.push(conflict("minPoolSize", size, "min", min));
+            }
+        }
+        (None, (_, max)) if made.has(Made::MAX) && size > max => {
+            problems.push(conflict("minPoolSize", size, "max", max));
+        }
+        (None, (_, max)) => settings.limits = (size, max.max(size)),
+    }
+}
+
+fn settle_rest(
+    uri: &ConnectionString,
+    settings: &mut Settings,
+    problems: &mut Vec<SettingProblem>,
+) {
+    let made = settings.made;
+    if let Some(sockets) = uri.max_connecting {
+        if !made.has(Made::MAX_CONNECTING) {
+            settings.max_connecting = sockets;
+        } else if sockets != settings.max_connecting {
+            let ours = settings.max_connecting;
+            problems.push(conflict("maxConnecting", sockets, "max_connecting", ours));
+        }
+    }
+    let mut time = |option, in_uri: Option<Duration>, bit, setting, ours: &mut Duration| {
+        let Some(in_uri) = in_uri else { return };
+        if !made.has(bit) {
+            *ours = in_uri;
+        } else if in_uri.as_millis() != ours.as_millis() {
+            let (theirs, ours) = (in_uri.as_millis(), ours.as_millis());
+            problems.push(conflict(option, theirs, setting, ours));
+        }
+    };
+    // Zero is the driver's word for never.
+    let mut idle = settings.idle_timeout.unwrap_or_default();
+    time(
+        "maxIdleTimeMS",
+        uri.max_idle_time,
+        Made::IDLE_TIMEOUT,
+        "idle_timeout",
+        &mut idle,
+    );
+    if uri.max_idle_time.is_some() && !made.has(Made::IDLE_TIMEOUT) {
+        settings.idle_timeout = Some(idle).filter(|idle| !idle.is_zero());
+    }
+    time(
+        "waitQueueTimeoutMS",
+        uri.wait_queue_timeout(),
+        Made::ACQUIRE_TIMEOUT,
+        "acquire_timeout",
+        &mut settings.acquire_timeout,
+    );
+    time(
+        "connectTimeoutMS",
+        uri.connect_timeout,
+        Made::CONNECT_TIMEOUT,
+        "connect_timeout",
+        &mut settings.connect_timeout,
+    );
+}
+
+fn conflict(
+    uri_option: &'static str,
+    uri_value: impl ToString,
+    setting: &'static str,
+    value: impl ToString,
+) -> SettingProblem {
+    SettingProblem::Conflict {
+        uri_option,
+        uri_value: uri_value.to_string(),
+        setting,
+        value: value.to_string(),
+    }
 }
 
 /// Whether the database in the URI says where the user is looked up. Then the pool may use another.

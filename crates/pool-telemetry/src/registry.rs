@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use pool_core::{Histograms, PoolControl, PoolMetrics, PoolSnapshot};
+use pool_core::{Histograms, PoolControl, PoolMetrics, PoolSnapshot, ServerState};
 
 /// Over how long utilisation is averaged, at least.
 const WINDOW: Duration = Duration::from_secs(10);
@@ -98,6 +98,7 @@ impl Watched {
         let utilisation = self.usage.lock().follow(Instant::now(), &snapshot.metrics);
         PoolReading {
             system: self.pool.system(),
+            servers: self.pool.servers(),
             snapshot,
             utilisation,
         }
@@ -209,6 +210,7 @@ impl std::error::Error for NameTaken {}
 #[derive(Clone, Debug)]
 pub struct PoolReading {
     system: &'static str,
+    servers: Vec<ServerState>,
     snapshot: PoolSnapshot,
     utilisation: f64,
 }
@@ -224,6 +226,12 @@ impl PoolReading {
     #[must_use]
     pub const fn system(&self) -> &'static str {
         self.system
+    }
+
+    /// The sockets below it, server by server; none where its connections are the sockets.
+    #[must_use]
+    pub fn servers(&self) -> &[ServerState] {
+        &self.servers
     }
 
     /// Its numbers.

@@ -81,6 +81,14 @@ const POOL_STATES: &[Attribute] = &[Attribute {
     values: &["closed", "open", "paused"],
 }];
 
+/// The names of servers are known only when there are some.
+const SERVERS: &[Attribute] = &[Attribute {
+    name: "server",
+    values: &[],
+}];
+
+const SOCKETS: Unit = Unit::Of("{socket}");
+
 /// Every metric, those of OpenTelemetry's semantic conventions first.
 pub const METRICS: &[Metric] = &[
     Metric::new(
@@ -341,6 +349,78 @@ pub const METRICS: &[Metric] = &[
         "One once the pool has been warmed up and while it is not closed.",
         |reading, points| points.number(u8::from(reading.metrics().ready)),
     ),
+    Metric::new(
+        "pool.server.sockets.open",
+        Kind::UpDownCounter,
+        SOCKETS,
+        "Open sockets below the pool to each server, in use or not: the driver's own.",
+        |reading, points| {
+            for server in reading.servers() {
+                points.number_of(&[&server.address], server.open);
+            }
+        },
+    )
+    .by(SERVERS),
+    Metric::new(
+        "pool.server.sockets.used",
+        Kind::UpDownCounter,
+        SOCKETS,
+        "Of the open sockets to each server, the ones that an operation uses.",
+        |reading, points| {
+            for server in reading.servers() {
+                points.number_of(&[&server.address], server.in_use);
+            }
+        },
+    )
+    .by(SERVERS),
+    Metric::new(
+        "pool.server.sockets.connecting",
+        Kind::UpDownCounter,
+        SOCKETS,
+        "Sockets to each server that are being connected and authenticated.",
+        |reading, points| {
+            for server in reading.servers() {
+                points.number_of(&[&server.address], server.connecting);
+            }
+        },
+    )
+    .by(SERVERS),
+    Metric::new(
+        "pool.server.ready",
+        Kind::Gauge,
+        Unit::Of("{server}"),
+        "One while the driver lends sockets to the server, zero while it has paused them.",
+        |reading, points| {
+            for server in reading.servers() {
+                points.number_of(&[&server.address], u8::from(server.ready));
+            }
+        },
+    )
+    .by(SERVERS),
+    Metric::new(
+        "pool.server.cleared",
+        Kind::Counter,
+        Unit::Of("{clearing}"),
+        "How often the driver has distrusted all its sockets to the server.",
+        |reading, points| {
+            for server in reading.servers() {
+                points.count_of(&[&server.address], server.cleared);
+            }
+        },
+    )
+    .by(SERVERS),
+    Metric::new(
+        "pool.server.connect_failures",
+        Kind::Counter,
+        Unit::Of("{failure}"),
+        "Sockets to the server that could not be connected or authenticated.",
+        |reading, points| {
+            for server in reading.servers() {
+                points.count_of(&[&server.address], server.connect_failures);
+            }
+        },
+    )
+    .by(SERVERS),
 ];
 
 /// A metric by its name in OpenTelemetry's spelling.

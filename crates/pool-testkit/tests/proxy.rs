@@ -97,6 +97,19 @@ async fn cut_all_resets_what_exists_and_nothing_else() {
 }
 
 #[tokio::test]
+async fn what_is_cut_when_used_looks_alive_until_then() {
+    let proxy = FaultProxy::start(echo().await).await.unwrap();
+    let mut old = connect(&proxy).await;
+    assert_eq!(said(&mut old, b"before").await, b"before");
+    proxy.cut_when_used().await;
+    is_silent(&mut old).await;
+    assert_eq!(proxy.open(), 1);
+    assert_eq!(said(&mut connect(&proxy).await, b"after").await, b"after");
+    old.write_all(b"used").await.unwrap();
+    is_reset(&mut old).await;
+}
+
+#[tokio::test]
 async fn delay_delays_each_piece_in_each_direction() {
     let proxy = FaultProxy::start(echo().await).await.unwrap();
     let mut client = connect(&proxy).await;

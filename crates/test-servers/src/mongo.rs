@@ -84,7 +84,8 @@ impl MongoOptions {
     pub fn start(&self, environment: &Environment) -> Result<Server, StartError> {
         Server::first_of(Kind::Mongo, environment, |found| match found {
             Found::Programs(programs) => {
-                let (node, url) = self.start_process(environment, programs)?;
+                let deadline = Deadline::after(self.start_within);
+                let (node, url) = self.start_process(environment, programs, deadline)?;
                 Ok((node.into(), url))
             }
             Found::Docker(engine) => {
@@ -94,12 +95,48 @@ impl MongoOptions {
         })
     }
 
+    /// Starts a server that speaks to nobody without TLS. `certificate_key_file` has its
+    /// certificate and its key, `authority_file` the certificate of the authority that signed it,
+    /// which the server's URL names; both as PEM. Clients need no certificate.
+    ///
+    /// The server reads its certificate again when it is told `rotateCertificates`.
+    ///
+    /// `MONGODB_URL` plays no part: a given server has its own certificate.
+    ///
+    /// # Errors
+    ///
+    /// When no source has the program (a container will not do), or the start fails: also where the
+    /// server does not take the certificate.
+    pub fn start_with_tls(
+        &self,
+        certificate_key_file: &Path,
+        authority_file: &Path,
+        environment: &Environment,
+    ) -> Result<Server, StartError> {
+        let environment = environment.clone().without_given_servers();
+        let (mut servers, _) = Server::all_of(Kind::Mongo, &environment, |found| match found {
+            Found::Programs(programs) => {
+                let deadline = Deadline::after(self.start_within);
+                let (mut node, url) = self.start_process(&environment, programs, deadline)?;
+                // The first user was created by the localhost exception, which is asked without
+                // TLS. From here on, and at every restart, nobody is.
+                let files = [certificate_key_file, authority_file];
+                node.change_launch(tls_arguments(files), turns_away_without_tls);
+                node.relaunch(deadline)?;
+                let url = format!("{url}&tls=true&tlsCAFile={}", authority_file.display());
+                Ok(Some((vec![node.into()], url)))
+            }
+            Found::Docker(_) => Ok(None),
+        })?;
+        Ok(servers.pop().expect("one was started"))
+    }
+
     fn start_process(
         &self,
         environment: &Environment,
         programs: &Programs,
+        deadline: Deadline,
     ) -> Result<(Node, String), StartError> {
-        let deadline = Deadline::after(self.start_within);
         let key = new_secret()?;
         let mut node = self.start_node(environment, programs, &key, deadline)?;
         initiate(&[&node], SETTINGS_OF_ONE)?;
@@ -166,6 +203,18 @@ impl MongoOptions {
         arguments.extend(self.own_arguments().into_iter().map(OsString::from));
         arguments
     }
+}
+
+fn tls_arguments([certificate_key, authority]: [&Path; 2]) -> Vec<OsString> {
+    vec![
+        "--tlsMode".into(),
+        "requireTLS".into(),
+        "--tlsCertificateKeyFile".into(),
+        certificate_key.into(),
+        "--tlsCAFile".into(),
+        authority.into(),
+        "--tlsAllowConnectionsWithoutCertificates".into(),
+    ]
 }
 
 pub(crate) fn new_secret() -> Result<String, StartError> {
@@ -262,6 +311,18 @@ pub(crate) fn follows(address: SocketAddr) -> Probe {
             Probe::Ready
         }
         Ok(_) => Probe::NotYet("it neither is the primary nor follows one yet".to_owned()),
+        Err(error) => Probe::NotYet(error.to_string()),
+    }
+}
+
+/// Ready for clients with TLS: it takes the connection and ends it at the first plain word.
+fn turns_away_without_tls(address: SocketAddr) -> Probe {
+    use std::io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
+    match hello(address, PATIENCE) {
+        Ok(_) => Probe::NotYet("it answers without TLS".to_owned()),
+        Err(error) if matches!(error.kind(), BrokenPipe | ConnectionReset | UnexpectedEof) => {
+            Probe::Ready
+        }
         Err(error) => Probe::NotYet(error.to_string()),
     }
 }

@@ -156,6 +156,10 @@ impl Deadline {
         }
     }
 
+    fn left(&self) -> Duration {
+        self.at.saturating_duration_since(Instant::now())
+    }
+
     pub(crate) fn passed(&self) -> bool {
         Instant::now() >= self.at
     }
@@ -220,6 +224,26 @@ impl Node {
     /// Says what counts as ready from the next start on.
     pub(crate) fn probe_with(&mut self, probe: fn(SocketAddr) -> Probe) {
         self.launch.probe = probe;
+    }
+
+    /// Adds arguments, and says what counts as ready, from the next start on.
+    pub(crate) fn change_launch(
+        &mut self,
+        arguments: impl IntoIterator<Item = OsString>,
+        probe: fn(SocketAddr) -> Probe,
+    ) {
+        self.launch.arguments.extend(arguments);
+        self.launch.probe = probe;
+    }
+
+    /// Has the server end in order and start again.
+    pub(crate) fn relaunch(&mut self, deadline: Deadline) -> Result<(), StartError> {
+        if let Some(process) = self.process() {
+            let _ = process.signal(Signal::INT);
+        }
+        // One that does not end holds the data, and the next start says so.
+        self.wait_until_ended(deadline.left());
+        self.launch(deadline)
     }
 
     pub(crate) fn address(&self) -> SocketAddr {

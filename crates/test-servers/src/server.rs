@@ -135,7 +135,7 @@ impl Server {
             match look(kind, source, environment, user.as_ref()) {
                 Ok((origin, found)) => {
                     let Some((backings, url)) = start(&found)? else {
-                        tried.push((source, "it cannot start several at once".to_owned()));
+                        tried.push((source, "a container will not do here".to_owned()));
                         continue;
                     };
                     let mut servers = Vec::new();

@@ -170,7 +170,7 @@ fn what_the_adapters_object_to_is_part_of_the_same_error() {
     let file = folder.join("pools.yaml");
     let yaml = "services:\n  quotes:\n    postgres:\n      url: 'postgres://u:canary-71@h/db?sslmod=require'\n      \
                 connectTimeoutMs: 0\n    mongodb:\n      uri: 'mongodb://u:canary-71@h/?maxIdleTimeMS=5'\n      \
-                max_connections: 300\n      ceiling: 200\n";
+                idleTimeoutMs: 60000\n      max_connections: 300\n      ceiling: 200\n";
     std::fs::write(&file, yaml).unwrap();
     let sources = toml("[defaults.mongodb]\ndatabase = 'not a name'")
         .file(&file)

@@ -51,13 +51,16 @@ pub fn metric_reference() -> String {
         Of a MongoDB pool a connection is a *lease*: the right to one operation at a time, which is what \
         callers\nwait for and what is resized. The driver's sockets follow the leases, later and not one \
         for one: it keeps up\nto its own ceiling open until they have been idle for `max_idle_time`, and \
-        has some of its own for\nmonitoring. `MongoPool::sockets()` counts them, server by server; \
+        has some of its own for\nmonitoring. `pool.server.*` counts them, server by server, as `MongoPool::sockets()` does; \
         `create_time` is how long a lease\ntook to be ready, and that of a socket only where one had \
         to be opened.\n\n\
         | metric | type | unit | in Prometheus | attributes | is |\n|---|---|---|---|---|---|\n"
         .to_owned();
     for metric in METRICS {
         let attributes = metric.attributes.iter().map(|attribute| {
+            if attribute.values.is_empty() {
+                return format!("`{}`", attribute.name);
+            }
             let values = attribute.values.join("`, `");
             format!("`{}`: `{values}`", attribute.name)
         });

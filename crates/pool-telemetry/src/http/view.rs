@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use pool_core::sizing::{Brake, DecisionRecord, Direction, SizingMode};
-use pool_core::{DynamicPoolConfig, PoolControl, PoolEvent, PoolMetrics, Quantiles};
+use pool_core::{DynamicPoolConfig, PoolControl, PoolEvent, PoolMetrics, Quantiles, ServerState};
 use serde::Serialize;
 
 use crate::PoolReading;
@@ -29,6 +29,8 @@ pub(super) struct PoolView {
     #[serde(flatten)]
     pub(super) metrics: PoolMetrics,
     pub(super) system: &'static str,
+    /// The sockets below the pool, where its connections are not sockets themselves.
+    pub(super) servers: Vec<ServerState>,
     /// Between 0 and 1.
     pub(super) utilisation: f64,
     /// What happened in the second before the last full second, for charts.
@@ -50,6 +52,7 @@ impl PoolView {
         let decisions = pool.sizing_decisions();
         Self {
             system: reading.system(),
+            servers: reading.servers().to_vec(),
             utilisation: reading.utilisation(),
             metrics: reading.metrics().clone(),
             last_second,

@@ -31,6 +31,8 @@ pub(super) fn render(readings: &[PoolReading]) -> String {
             family.set_metric(points.collect());
             family
         })
+        // Of what no pool has there is nothing to say, and the encoder takes it for an error.
+        .filter(|family| !family.get_metric().is_empty())
         .collect();
     TextEncoder::new()
         .encode_to_string(&families)

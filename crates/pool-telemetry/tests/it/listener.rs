@@ -1,6 +1,6 @@
 //! What anybody may read.
 
-use pool_core::ConnectFault;
+use pool_core::{ConnectFault, ServerState};
 use pool_telemetry::{Listener, Registry, StartError};
 use pool_testkit::Answer as Script;
 use serde_json::Value;
@@ -65,6 +65,9 @@ async fn the_schema_is_documented_field_by_field() {
         }
     }
     let stage = stage().await;
+    stage
+        .script
+        .set_servers(vec![ServerState::new("db.example:27017")]);
     let sizing =
         r#"{"sizing": {"enabled": true, "minSize": 1, "maxSize": 4, "evaluationInterval": 10}}"#;
     assert_eq!(stage.post("policy", sizing).await.status, 200);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pool_core::{ConnectFault, Pool};
+use pool_core::{ConnectFault, Pool, ServerState};
 use pool_telemetry::Registry;
 use pool_testkit::{Answer, ScriptedManager, settle};
 
@@ -29,6 +29,10 @@ pub(crate) async fn lived() -> (Pool<ScriptedManager>, Registry) {
     pool.set_limits(1, 2).unwrap();
     pool.set_target(Some(2));
     settle().await;
+    let mut below = ServerState::new("db.example:27017");
+    (below.ready, below.open, below.in_use, below.connecting) = (true, 5, 3, 2);
+    (below.cleared, below.connect_failures) = (7, 9);
+    script.set_servers(vec![below]);
     let registry = Registry::new();
     registry.register(pool.clone()).unwrap();
     (pool, registry)

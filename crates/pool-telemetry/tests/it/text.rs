@@ -92,6 +92,20 @@ async fn every_metric_is_there_with_its_type_unit_and_values() {
     assert!(open.contains(r#"="a \"quoted\" \\ name""#));
 }
 
+/// A pool whose connections are the sockets has no series for servers below it.
+#[tokio::test]
+async fn a_pool_without_servers_below_it_is_scraped_without_them() {
+    let (manager, _script) = pool_testkit::ScriptedManager::new();
+    let pool = pool_core::Pool::builder(manager).build().unwrap();
+    let registry = pool_telemetry::Registry::new();
+    registry.register(pool).unwrap();
+    for format in [TextFormat::Classic, TextFormat::OpenMetrics] {
+        let (_, text) = format.render(&registry.read());
+        assert!(text.contains("pool_ready{"), "{text}");
+        assert!(!text.contains("pool_server_ready{"), "{text}");
+    }
+}
+
 #[tokio::test]
 async fn values_are_those_of_the_pool() {
     let (pool, registry) = lived().await;
@@ -115,6 +129,17 @@ async fn values_are_those_of_the_pool() {
         value("pool_connections_closed_total", "reason=\"surplus\""),
         1.0
     );
+    let server = "server=\"db.example:27017\"";
+    for (name, wanted) in [
+        ("pool_server_sockets_open", 5.0),
+        ("pool_server_sockets_used", 3.0),
+        ("pool_server_sockets_connecting", 2.0),
+        ("pool_server_ready", 1.0),
+        ("pool_server_cleared_total", 7.0),
+        ("pool_server_connect_failures_total", 9.0),
+    ] {
+        assert_eq!(value(name, server), wanted, "{name}");
+    }
     assert_eq!(value("pool_state", "state=\"open\""), 1.0);
     assert_eq!(value("pool_state", "state=\"paused\""), 0.0);
     let idle = value("db_client_connections", "state=\"idle\"");

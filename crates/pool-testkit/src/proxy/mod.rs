@@ -65,6 +65,7 @@ struct Counts {
 #[derive(Debug)]
 enum Order {
     Cut(oneshot::Sender<()>),
+    CutWhenUsed(oneshot::Sender<()>),
     Redirect(SocketAddr, oneshot::Sender<()>),
     Set(Fault, oneshot::Sender<()>),
 }
@@ -89,6 +90,7 @@ impl FaultProxy {
             upstream,
             counts: Arc::clone(&counts),
             fault: watch::Sender::new(Fault::Pass),
+            doomed: watch::Sender::new(0),
             relays: JoinSet::new(),
         };
         Ok(Self {
@@ -125,6 +127,16 @@ impl FaultProxy {
     /// The order is carried out even so.
     pub async fn cut_all(&self) {
         self.order(Order::Cut).await;
+    }
+
+    /// Resets each connection that exists now as soon as its client sends something: it looks alive
+    /// until it is used.
+    ///
+    /// # Cancel safety
+    ///
+    /// The order is carried out even so.
+    pub async fn cut_when_used(&self) {
+        self.order(Order::CutWhenUsed).await;
     }
 
     /// Passes new connections to another server from now on, as an address does that moves with the
@@ -177,6 +189,8 @@ struct Keeper {
     upstream: SocketAddr,
     counts: Arc<Counts>,
     fault: watch::Sender<Fault>,
+    /// How many connections, counted from the first, end when they are used.
+    doomed: watch::Sender<usize>,
     relays: JoinSet<()>,
 }
 
@@ -189,6 +203,11 @@ impl Keeper {
                     None => return,
                     Some(Order::Cut(done)) => {
                         self.cut().await;
+                        let _ = done.send(());
+                    }
+                    Some(Order::CutWhenUsed(done)) => {
+                        let now = self.counts.accepted.load(Ordering::SeqCst);
+                        self.doomed.send_replace(now);
                         let _ = done.send(());
                     }
                     Some(Order::Redirect(upstream, done)) => {
@@ -222,9 +241,13 @@ impl Keeper {
             let _ = client.set_zero_linger();
             return;
         }
-        let fault = self.fault.subscribe();
+        let network = Network {
+            fault: self.fault.subscribe(),
+            doomed: self.doomed.subscribe(),
+            number: self.counts.accepted.load(Ordering::SeqCst),
+        };
         self.relays
-            .spawn(relay::relay(client, self.upstream, fault, open));
+            .spawn(relay::relay(client, self.upstream, network, open));
     }
 
     /// Each stream is set to end with a reset, so ending its task resets it.
@@ -245,6 +268,15 @@ async fn accept(listener: Option<&TcpListener>) -> TcpStream {
             Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
         }
     }
+}
+
+/// What the network is to one connection.
+#[derive(Clone)]
+struct Network {
+    fault: watch::Receiver<Fault>,
+    doomed: watch::Receiver<usize>,
+    /// Which connection it is, counted from one.
+    number: usize,
 }
 
 /// One connection, counted for as long as it is open.

@@ -4,11 +4,9 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::{Fault, Network, Open};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio::sync::watch;
-
-use super::{Fault, Open};
 
 /// The slices of a second in which throttled data goes out.
 const SLICES: u32 = 20;
@@ -17,13 +15,13 @@ const SLICES: u32 = 20;
 pub(super) async fn relay(
     mut client: TcpStream,
     upstream: SocketAddr,
-    fault: watch::Receiver<Fault>,
+    network: Network,
     open: Open,
 ) {
     let _open = open;
     // Until the end is a clean one, whatever ends this task resets the connection.
     let _ = client.set_zero_linger();
-    if *fault.borrow() == Fault::Blackhole {
+    if *network.fault.borrow() == Fault::Blackhole {
         swallow(&mut client).await;
         return;
     }
@@ -35,8 +33,8 @@ pub(super) async fn relay(
     let ended = {
         let (from_client, to_client) = client.split();
         let (from_server, to_server) = server.split();
-        let there = pump(from_client, to_server, fault.clone(), Way::ToServer);
-        let back = pump(from_server, to_client, fault, Way::ToClient);
+        let there = pump(from_client, to_server, network.clone(), Way::ToServer);
+        let back = pump(from_server, to_client, network, Way::ToClient);
         tokio::try_join!(there, back)
     };
     if ended.is_ok() {
@@ -69,7 +67,7 @@ enum Way {
 async fn pump(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
-    fault: watch::Receiver<Fault>,
+    network: Network,
     way: Way,
 ) -> io::Result<()> {
     let mut buffer = vec![0; 16 * 1_024];
@@ -79,9 +77,12 @@ async fn pump(
         if n == 0 {
             return to.shutdown().await;
         }
+        if way == Way::ToServer && network.number <= *network.doomed.borrow() {
+            return Err(io::ErrorKind::ConnectionReset.into());
+        }
         let piece = &buffer[..n];
         // What counts is the network at the moment when the data comes.
-        let now = *fault.borrow();
+        let now = *network.fault.borrow();
         match now {
             Fault::Blackhole => {}
             Fault::Delay(delay) => {

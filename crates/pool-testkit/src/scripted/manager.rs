@@ -1,9 +1,9 @@
 //! The client's side of the scripted server.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 
-use pool_core::{ConnectFault, ConnectionManager, ReleaseCheck};
+use pool_core::{ConnectFault, ConnectionManager, ReleaseCheck, ServerState};
 
 use super::script::Server;
 use super::{Script, ScriptedConnection};
@@ -55,6 +55,11 @@ const fn told(fault: &ConnectFault) -> &'static str {
 impl ConnectionManager for ScriptedManager {
     type Connection = ScriptedConnection;
     type Error = ScriptedError;
+
+    fn servers(&self) -> Vec<ServerState> {
+        let below = self.server.below.lock();
+        below.unwrap_or_else(PoisonError::into_inner).clone()
+    }
 
     async fn connect(&self) -> Result<ScriptedConnection, ScriptedError> {
         self.server.connect.play().await?;

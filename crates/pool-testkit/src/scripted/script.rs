@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use pool_core::ServerState;
+
 use super::Act;
 use super::connection::Line;
 
@@ -21,6 +23,7 @@ pub(super) struct Server {
     pub(super) recycle: Act,
     pub(super) close: Act,
     pub(super) release_panics: AtomicBool,
+    pub(super) below: Mutex<Vec<ServerState>>,
     book: Mutex<Book>,
 }
 
@@ -41,6 +44,7 @@ impl Server {
             recycle: Act::new(),
             close: Act::new(),
             release_panics: AtomicBool::new(false),
+            below: Mutex::new(Vec::new()),
             book: Mutex::default(),
         })
     }
@@ -66,6 +70,13 @@ impl Server {
 }
 
 impl Script {
+    /// What is below the connections from now on, for whoever asks the pool's
+    /// [`servers`](pool_core::PoolControl::servers). Nothing at first.
+    pub fn set_servers(&self, servers: Vec<ServerState>) {
+        let below = self.server.below.lock();
+        *below.unwrap_or_else(PoisonError::into_inner) = servers;
+    }
+
     pub(super) const fn of(server: Arc<Server>) -> Self {
         Self { server }
     }
