@@ -252,11 +252,11 @@ fn settle_sizes(
         match (settings.ceiling, wanted) {
             (Some(ceiling), _) if made.has(Made::CEILING) => {
                 if ceiling != size {
-                    problems.push(conflict("maxPoolSize", size, "ceiling", ceiling));
+                    problems.push(conflict("maxPoolSize", &size, "ceiling", &ceiling));
                 }
             }
             (_, Some((setting, max))) if max > size => {
-                problems.push(conflict("maxPoolSize", size, setting, max));
+                problems.push(conflict("maxPoolSize", &size, setting, &max));
             }
             _ => settings.ceiling = Some(size),
         }
@@ -269,16 +269,16 @@ fn settle_sizes(
     };
     match (settings.dynamic, settings.limits) {
         (Some(dynamic), _) if dynamic.min_size != size => {
-            problems.push(conflict("minPoolSize", size, "minSize", dynamic.min_size));
+            problems.push(conflict("minPoolSize", &size, "minSize", &dynamic.min_size));
         }
         (Some(_), _) => {}
         (None, (min, _)) if made.has(Made::MIN) => {
             if min != size {
-                problems.push(conflict("minPoolSize", size, "min", min));
+                problems.push(conflict("minPoolSize", &size, "min", &min));
             }
         }
         (None, (_, max)) if made.has(Made::MAX) && size > max => {
-            problems.push(conflict("minPoolSize", size, "max", max));
+            problems.push(conflict("minPoolSize", &size, "max", &max));
         }
         (None, (_, max)) => settings.limits = (size, max.max(size)),
     }
@@ -295,7 +295,7 @@ fn settle_rest(
             settings.max_connecting = sockets;
         } else if sockets != settings.max_connecting {
             let ours = settings.max_connecting;
-            problems.push(conflict("maxConnecting", sockets, "max_connecting", ours));
+            problems.push(conflict("maxConnecting", &sockets, "max_connecting", &ours));
         }
     }
     let mut time = |option, in_uri: Option<Duration>, bit, setting, ours: &mut Duration| {
@@ -304,7 +304,7 @@ fn settle_rest(
             *ours = in_uri;
         } else if in_uri.as_millis() != ours.as_millis() {
             let (theirs, ours) = (in_uri.as_millis(), ours.as_millis());
-            problems.push(conflict(option, theirs, setting, ours));
+            problems.push(conflict(option, &theirs, setting, &ours));
         }
     };
     // Zero is the driver's word for never.
@@ -337,9 +337,9 @@ fn settle_rest(
 
 fn conflict(
     uri_option: &'static str,
-    uri_value: impl ToString,
+    uri_value: &impl ToString,
     setting: &'static str,
-    value: impl ToString,
+    value: &impl ToString,
 ) -> SettingProblem {
     SettingProblem::Conflict {
         uri_option,
