@@ -12,7 +12,6 @@ mod ci;
 mod databases;
 mod demo;
 mod features;
-mod first_run;
 mod miri;
 mod release;
 mod report;
@@ -56,8 +55,6 @@ enum Command {
     Miri,
     /// Build each published crate with each of its features, and any two of them.
     Features(features::Arguments),
-    /// Clone the repository, run the demonstration there, and say how long a newcomer waits for its page.
-    FirstRun(first_run::Arguments),
     /// Pack what is published, and look for what a package has to bring along.
     Release(release::Arguments),
     /// Run the benches, and make the charts and tables of the documentation from what they measured.
@@ -85,7 +82,6 @@ fn main() -> ExitCode {
         Command::Demo(arguments) => demo::run(arguments),
         Command::Miri => miri::run(),
         Command::Features(arguments) => features::run(arguments),
-        Command::FirstRun(arguments) => first_run::run(arguments),
         Command::Release(arguments) => release::run(arguments),
         Command::Report(arguments) => report::run(arguments),
         Command::Telemetry(arguments) => telemetry::run(arguments),
