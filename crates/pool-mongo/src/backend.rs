@@ -81,6 +81,8 @@ pub(crate) struct Backend {
     refusal_stands: Duration,
     /// One warm-up or refresh at a time, so that two of them do not open twice as many sockets.
     pub(crate) holding: Semaphore,
+    /// Warm-ups that look at the leases now, having just asked the server themselves.
+    pub(crate) warming: AtomicU32,
 }
 
 /// One attempt to use the server, shared by all that need its outcome.
@@ -134,6 +136,7 @@ impl Backend {
             refusal: Mutex::new(None),
             refusal_stands,
             holding: Semaphore::new(1),
+            warming: AtomicU32::new(0),
         }))
     }
 

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use mongodb::Database;
 use mongodb::bson::doc;
@@ -136,11 +137,15 @@ impl ConnectionManager for MongoManager {
     }
 
     /// Whether a caller could use the lease: the driver has had no doubt since it was opened, and
-    /// the server answers.
+    /// the server answers. A warm-up has asked the server already, and a command for each lease could
+    /// open a socket more than it counts.
     async fn validate(&self, lease: &mut ManagedLease) -> Result<(), MongoConnectError> {
         let backend = &lease.backend;
         if backend.watch.doubts() != lease.doubts {
             return Err(backend.distrusted());
+        }
+        if backend.warming.load(Ordering::Acquire) > 0 {
+            return Ok(());
         }
         let ping = doc! { "ping": 1 };
         backend.command(&lease.database, ping).await.map(drop)

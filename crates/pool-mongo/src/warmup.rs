@@ -7,6 +7,7 @@ use std::time::Duration;
 use pool_core::{SharedError, WarmupReport};
 use tokio::time::Instant;
 
+use crate::backend::Backend;
 use crate::error::MongoWarmupError;
 use crate::pool::MongoPool;
 use crate::sockets::ServerSockets;
@@ -69,6 +70,7 @@ impl MongoPool {
             let shared = |error| failed(Some(Arc::new(error)));
             backend.prove().await.map_err(shared)?;
             backend.open_sockets(wanted).await.map_err(shared)?;
+            let _warming = Warming::begin(&backend);
             self.inner.engine.warmup_pool().await.map_err(|error| {
                 let cause = error.cause.clone();
                 failed(Some(cause.unwrap_or_else(|| Arc::new(error))))
@@ -89,6 +91,22 @@ impl MongoPool {
             leases,
             elapsed: began.elapsed(),
         })
+    }
+}
+
+/// A warm-up that looks at the leases; ended, when dropped.
+struct Warming<'b>(&'b Backend);
+
+impl<'b> Warming<'b> {
+    fn begin(backend: &'b Backend) -> Self {
+        backend.warming.fetch_add(1, Ordering::AcqRel);
+        Self(backend)
+    }
+}
+
+impl Drop for Warming<'_> {
+    fn drop(&mut self) {
+        self.0.warming.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
