@@ -103,13 +103,13 @@ async fn what_is_scraped_has_the_sockets_to_each_server_and_what_went_wrong_with
         let line = line.unwrap_or_else(|| panic!("{name}: {text}"));
         line.rsplit_once(' ').unwrap().1.parse::<f64>().unwrap()
     };
-    eventually(Duration::from_secs(2), "none is in use", || {
-        in_use(&pool) == 0
+    // The pool itself uses them now and then, so that they stay open.
+    eventually(Duration::from_secs(5), "none is said to be in use", || {
+        in_use(&pool) == 0 && scraped("pool_server_sockets_used") == 0.0
     })
     .await;
     assert_eq!(scraped("pool_server_sockets_open"), f64::from(open(&pool)));
     assert!(open(&pool) >= 3);
-    assert_eq!(scraped("pool_server_sockets_used"), 0.0);
     assert_eq!(scraped("pool_server_ready"), 1.0);
     assert_eq!(scraped("pool_server_cleared_total"), 0.0);
     assert_eq!(pool.sockets()[0].last_error, None);
