@@ -262,13 +262,14 @@ impl Prometheus {
     }
 
     /// Every metric of the table is here, with its type, its unit, its help, and at least a series for
-    /// each combination of its attributes, from each pool.
+    /// each combination of its attributes, from each pool; those of servers from the pools `with_servers`,
+    /// whose driver has sockets of its own below them.
     ///
     /// # Panics
     ///
     /// When one is not.
     #[track_caller]
-    pub fn has_every_metric_of(&self, pools: &[&str]) {
+    pub fn has_every_metric_of(&self, pools: &[&str], with_servers: &[&str]) {
         let known = until("the last metric", || {
             let known = self.api("metadata");
             let last = METRICS.last()?.family();
@@ -290,7 +291,8 @@ impl Prometheus {
                 .iter()
                 .map(|one| one.values.len())
                 .product();
-            for pool in pools {
+            let by_server = metric.attributes.iter().any(|one| one.name == "server");
+            for pool in if by_server { with_servers } else { pools } {
                 let of = format!("{{db_client_connection_pool_name=\"{pool}\"}}");
                 let count = self.soon(&format!("count({series}{of})"));
                 assert!(count >= least as f64, "{series}{of}: {count}");

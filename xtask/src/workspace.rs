@@ -19,10 +19,24 @@ pub(crate) fn root() -> PathBuf {
 }
 
 /// The cargo that runs this command, in the root of the workspace.
+///
+/// It is not told what cargo tells this program about its package. Build scripts of dependencies look at
+/// such variables (ring's does), and would run again, with minutes of what depends on them, at each change
+/// between a build from here and one from a shell.
 pub(crate) fn cargo() -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")));
     command.current_dir(root());
+    for (name, _) in env::vars_os() {
+        if name.to_str().is_some_and(is_of_a_package) {
+            command.env_remove(name);
+        }
+    }
     command
+}
+
+/// Whether cargo sets this variable for the program that it runs, to say of which package it is.
+fn is_of_a_package(name: &str) -> bool {
+    name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")
 }
 
 /// Whether a missing part of the environment is an error, as it is where nobody reads a warning.

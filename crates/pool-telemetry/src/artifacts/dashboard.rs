@@ -20,7 +20,7 @@ struct Panel {
     width: u32,
 }
 
-/// A dashboard for Grafana 10 or later, as JSON: verdict, demand, latency, sizing, churn, errors.
+/// A dashboard for Grafana 10 or later, as JSON: verdict, demand, latency, sizing, churn, sockets, errors.
 #[must_use]
 pub fn grafana_dashboard() -> String {
     let mut panels = Vec::new();
@@ -83,6 +83,11 @@ fn variables() -> Value {
 /// The value of a gauge.
 fn gauge(metric: &str) -> String {
     format!("sum by ({BY}) ({}{{{CHOSEN}}})", name(metric))
+}
+
+/// The value of a gauge for each server.
+fn of_servers(metric: &str) -> String {
+    format!("sum by ({BY}, server) ({}{{{CHOSEN}}})", name(metric))
 }
 
 /// The rate of a counter, by further labels.
@@ -338,6 +343,48 @@ fn rows() -> Vec<(&'static str, Vec<Panel>)> {
                     "cps",
                     8,
                     &[(rate("pool.connect_failures", ", code"), "{{code}}")],
+                ),
+            ],
+        ),
+        (
+            "Sockets",
+            vec![
+                panel(
+                    "Sockets to each server",
+                    "Where a driver has a pool of its own below the pool: open, in use and being connected.",
+                    "short",
+                    12,
+                    &[
+                        (of_servers("pool.server.sockets.open"), "{{server}} open"),
+                        (of_servers("pool.server.sockets.used"), "{{server}} used"),
+                        (
+                            of_servers("pool.server.sockets.connecting"),
+                            "{{server}} connecting",
+                        ),
+                    ],
+                ),
+                panel(
+                    "Servers that are lent to",
+                    "One while the driver lends sockets to a server, zero while it has paused them.",
+                    "none",
+                    6,
+                    &[(of_servers("pool.server.ready"), "{{server}}")],
+                ),
+                panel(
+                    "Distrust per second",
+                    "All sockets to a server given up, and sockets that could not be connected.",
+                    "cps",
+                    6,
+                    &[
+                        (
+                            rate("pool.server.cleared", ", server"),
+                            "{{server}} cleared",
+                        ),
+                        (
+                            rate("pool.server.connect_failures", ", server"),
+                            "{{server}} not connected",
+                        ),
+                    ],
                 ),
             ],
         ),
