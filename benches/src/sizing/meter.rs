@@ -130,7 +130,10 @@ fn between(lapses: &[Lapse], from: Instant, until: Instant) -> Vec<Lapse> {
 
 /// What 99 % did not exceed, in milliseconds; `None` of nothing.
 pub fn p99_ms(lapses: &[Lapse]) -> Option<f64> {
-    let mut all = Histogram::<u64>::new(3).expect("three digits are within the crate's range");
+    // From a nanosecond to a minute: without bounds it would keep what is longer than two nanoseconds
+    // as two.
+    let all = Histogram::<u64>::new_with_bounds(1, 60_000_000_000, 3);
+    let mut all = all.expect("the bounds are within the range");
     for lapse in lapses {
         all.saturating_record(u64::try_from(lapse.lasted.as_nanos()).unwrap_or(u64::MAX));
     }
