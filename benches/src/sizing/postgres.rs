@@ -12,7 +12,9 @@ use sqlx::{ConnectOptions as _, Executor as _, PgConnection, PgPool};
 use tokio::sync::Mutex;
 
 use crate::meter::Meter;
-use crate::subjects::{HOLD, HOT, Kind, MAX, MIN, ROWS, SIZING, Server, Subject, any_rows};
+use crate::subjects::{
+    CONNECTING, HOLD, HOT, Kind, MAX, MIN, ROWS, SIZING, Server, Subject, any_rows,
+};
 
 /// Holds the connection and reads a row.
 const OPERATE: &str = "select value from bench_sizing.rows, pg_sleep($2) where id = $1";
@@ -106,7 +108,7 @@ impl Subject for Postgres {
         let builder = PostgresPool::from_options(options);
         let builder = match kind.fixed() {
             Some(size) => builder.limits(size, size),
-            None => builder.dynamic(SIZING),
+            None => builder.dynamic(SIZING).max_connecting(CONNECTING),
         };
         let pool = builder.build()?;
         pool.warmup_pool().await?;

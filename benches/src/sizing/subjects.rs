@@ -13,6 +13,10 @@ use crate::meter::Meter;
 pub const MIN: u32 = 5;
 pub const MAX: u32 = 100;
 
+/// How many connects the pool under test has under way at once. With the usual four the seventy-five that
+/// a step to eighty takes are not there after the grace: each takes as long as a server's new process does.
+pub const CONNECTING: u32 = 16;
+
 /// For how long an operation keeps its connection. It waits for the server and burns no processor:
 /// what is compared are pools, not two ends of a connection that share a machine.
 pub const HOLD: Duration = Duration::from_millis(20);
