@@ -209,8 +209,14 @@ impl Prometheus {
             .bytes()
             .map(|byte| format!("%{byte:02X}"))
             .collect();
-        let data = self.api(&format!("query?query={query}"));
-        data["result"][0]["value"][1].as_str()?.parse().ok()
+        // A server that is busy may drop a question; whoever waits for the value asks again.
+        let answer = get(&format!("{}/api/v1/query?query={query}", self.url)).ok()?;
+        let answer: Value = serde_json::from_str(&answer).unwrap();
+        assert_eq!(answer["status"], "success", "{answer}");
+        answer["data"]["result"][0]["value"][1]
+            .as_str()?
+            .parse()
+            .ok()
     }
 }
 
