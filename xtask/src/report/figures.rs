@@ -136,12 +136,15 @@ pub(crate) fn name(metric: &str) -> String {
     }
 }
 
-/// Three digits that say something, and all that stand before the point.
+/// Three digits that say something, and all that stand before the point; two of what is less than a tenth.
 pub(crate) fn number(value: f64) -> String {
     let digits = match value.abs() {
         v if v >= 100.0 || v == 0.0 => 0,
         v if v >= 10.0 => 1,
-        _ => 2,
+        v if v >= 0.1 => 2,
+        v if v >= 0.01 => 3,
+        v if v >= 0.001 => 4,
+        _ => 5,
     };
     let text = format!("{value:.digits$}");
     let (whole, part) = text.split_once('.').map_or((&*text, ""), |(w, p)| (w, p));
@@ -169,6 +172,8 @@ mod tests {
         for (value, text) in [
             (0.0, "0"),
             (0.987_6, "0.99"),
+            (0.002_69, "0.0027"),
+            (0.045, "0.045"),
             (12.34, "12.3"),
             (-1_234.5, "-1,234"),
             (123.4, "123"),
