@@ -76,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_thread_keeps_its_part_and_the_next_one_has_the_next() {
+    fn a_thread_keeps_its_part_and_others_have_others() {
         let part = |_| {
             let thread = std::thread::spawn(|| (mine(), mine()));
             let (first, again) = thread.join().unwrap();
