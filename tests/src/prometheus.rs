@@ -5,10 +5,12 @@ use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use pool_telemetry::{BUCKETS, Kind, METRICS, artifacts};
 use serde_json::Value;
+use tempfile::TempDir;
 
 use crate::program;
 
@@ -102,43 +104,12 @@ pub fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// A folder that goes with this value.
-#[derive(Debug)]
-pub struct Folder(PathBuf);
-
-impl Folder {
-    /// A new one.
-    ///
-    /// # Panics
-    ///
-    /// When it cannot be made.
-    #[must_use]
-    pub fn new(name: &str) -> Self {
-        let name = format!("telemetry-{}-{name}", std::process::id());
-        let path = std::env::temp_dir().join(name);
-        std::fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-
-    /// Where it is.
-    #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.0
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
 /// The machine's Prometheus, scraping one listener once a second. It ends with this value.
 #[derive(Debug)]
 pub struct Prometheus {
     process: Child,
     url: String,
-    _folder: Folder,
+    _folder: TempDir,
 }
 
 impl Prometheus {
@@ -149,15 +120,15 @@ impl Prometheus {
     /// When it does not start.
     #[must_use]
     pub fn start(program: &Path, scraped: SocketAddr, rules: &str) -> Self {
-        let folder = Folder::new("prometheus");
-        std::fs::write(folder.0.join("rules.yml"), rules).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("rules.yml"), rules).unwrap();
         let config = format!(
             "global: {{scrape_interval: 1s, evaluation_interval: 1s}}\n\
              rule_files: [rules.yml]\n\
              scrape_configs:\n\
              - job_name: pools\n  static_configs: [{{targets: ['{scraped}']}}]\n"
         );
-        let file = folder.0.join("prometheus.yml");
+        let file = folder.path().join("prometheus.yml");
         std::fs::write(&file, config).unwrap();
         // A port that was free a moment ago.
         let port = std::net::TcpListener::bind("127.0.0.1:0")
@@ -168,7 +139,7 @@ impl Prometheus {
             .arg(format!("--config.file={}", file.display()))
             .arg(format!(
                 "--storage.tsdb.path={}",
-                folder.0.join("data").display()
+                folder.path().join("data").display()
             ))
             .arg(format!("--web.listen-address={port}"))
             .stdout(Stdio::null())
@@ -205,12 +176,18 @@ impl Prometheus {
     /// When it is no expression.
     #[must_use]
     pub fn value(&self, expression: &str) -> Option<f64> {
+        self.value_at(expression, None)
+    }
+
+    /// The value that an expression has, or had at a time in seconds since 1970.
+    fn value_at(&self, expression: &str, time: Option<f64>) -> Option<f64> {
         let query: String = expression
             .bytes()
             .map(|byte| format!("%{byte:02X}"))
             .collect();
+        let time = time.map_or_else(String::new, |time| format!("&time={time}"));
         // A server that is busy may drop a question; whoever waits for the value asks again.
-        let answer = get(&format!("{}/api/v1/query?query={query}", self.url)).ok()?;
+        let answer = get(&format!("{}/api/v1/query?query={query}{time}", self.url)).ok()?;
         let answer: Value = serde_json::from_str(&answer).unwrap();
         assert_eq!(answer["status"], "success", "{answer}");
         answer["data"]["result"][0]["value"][1]
@@ -243,8 +220,7 @@ impl Prometheus {
     /// How often it has scraped, and was answered in time: on a busy machine not each time.
     #[must_use]
     pub fn scrapes(&self) -> f64 {
-        let scrapes = self.value("sum_over_time(up{job=\"pools\"}[1h])");
-        scrapes.unwrap_or_default()
+        self.soon("sum_over_time(up{job=\"pools\"}[1h])")
     }
 
     /// The value of an expression, as soon as it has one: it has none after a scrape that was not answered
@@ -307,40 +283,62 @@ impl Prometheus {
     }
 
     /// The quantiles of its histograms are those of the pool, to within a bucket: `answer` gives the
-    /// pool's `wait`, `hold` and `connect` as the listener's API does, and is asked before and after, so
-    /// that a pool at work may move on.
+    /// pool's `wait`, `hold` and `connect` as the listener's API does. A pool at work moves on, and a
+    /// quantile may go up and down again within a second; so it is asked without a break while
+    /// Prometheus scrapes, and each scrape is held against the two answers that its own count of
+    /// times lies between.
     ///
     /// # Panics
     ///
     /// When one is not.
     #[track_caller]
-    pub fn has_the_quantiles_of(&self, pool: &str, answer: impl Fn() -> Value) {
-        let before = answer();
-        self.scrape_anew();
-        let mut theirs = Vec::new();
+    pub fn has_the_quantiles_of(&self, pool: &str, answer: impl Fn() -> Value + Sync) {
+        let over = AtomicBool::new(false);
+        let (answers, at) = std::thread::scope(|scope| {
+            let asked = scope.spawn(|| {
+                let mut answers = vec![answer()];
+                while !over.load(Ordering::Relaxed) {
+                    std::thread::sleep(Duration::from_millis(10));
+                    answers.push(answer());
+                }
+                answers
+            });
+            self.scrape_anew();
+            // One time for all questions, so that all are about one scrape.
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+            over.store(true, Ordering::Relaxed);
+            (asked.join().unwrap(), now.as_secs_f64())
+        });
         for (metric, own) in [
             ("db_client_connection_use_time_seconds", "hold"),
             ("db_client_connection_create_time_seconds", "connect"),
             ("db_client_connection_wait_time_seconds", "wait"),
         ] {
-            let of = format!("{metric}_bucket{{db_client_connection_pool_name=\"{pool}\"}}");
+            let of = format!("{{db_client_connection_pool_name=\"{pool}\"}}");
+            let soon =
+                |expression: String| until(&expression, || self.value_at(&expression, Some(at)));
+            let scraped = soon(format!("{metric}_count{of}"));
+            assert!(scraped > 0.0, "{pool}: {own}");
+            #[allow(clippy::cast_precision_loss, reason = "a count of some thousands")]
+            let count = |answer: &Value| answer[own]["count"].as_u64().unwrap() as f64;
+            let before = answers.iter().rfind(|one| count(one) <= scraped);
+            let after = answers.iter().find(|one| count(one) >= scraped);
+            let (Some(before), Some(after)) = (before, after) else {
+                let counts: Vec<_> = answers.iter().map(count).collect();
+                panic!("{pool}: {own}: {scraped} scraped, {counts:?} counted");
+            };
             for (q, field) in [(0.5, "p50"), (0.9, "p90"), (0.99, "p99")] {
-                let value = self.soon(&format!("histogram_quantile({q}, {of})"));
-                theirs.push((own, field, value));
+                let seconds = soon(format!("histogram_quantile({q}, {metric}_bucket{of})"));
+                let at = |answer: &Value| bucket(answer[own][field].as_f64().unwrap() / 1e3);
+                let (one, other) = (at(before), at(after));
+                let (least, most) = (one.min(other), one.max(other));
+                assert!(
+                    (least.saturating_sub(1)..=most + 1).contains(&bucket(seconds)),
+                    "{pool}: {own} {field}: {seconds} s of {scraped}, {} before, {} after",
+                    before[own],
+                    after[own]
+                );
             }
-        }
-        let after = answer();
-        for (own, field, seconds) in theirs {
-            assert!(before[own]["count"].as_u64().unwrap() > 0, "{pool}: {own}");
-            let at = |answer: &Value| bucket(answer[own][field].as_f64().unwrap() / 1e3);
-            let (one, other) = (at(&before), at(&after));
-            let (least, most) = (one.min(other), one.max(other));
-            assert!(
-                (least.saturating_sub(1)..=most + 1).contains(&bucket(seconds)),
-                "{pool}: {own} {field}: {seconds} s, {} ms before, {} ms after",
-                before[own][field],
-                after[own][field]
-            );
         }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::process::Command;
 
 use integration_tests::program;
-use integration_tests::prometheus::{Folder, check_metrics, root};
+use integration_tests::prometheus::{check_metrics, root};
 use pool_telemetry::{METRICS, Registry, TextFormat, artifacts};
 
 use crate::support::{pool, succeed};
@@ -79,7 +79,7 @@ fn promtool_accepts_the_configuration_of_the_page() {
     let Some(promtool) = program("promtool", "prometheus") else {
         return;
     };
-    let folder = Folder::new("configuration");
+    let folder = tempfile::tempdir().unwrap();
     let rules = folder.path().join("pools.rules.yml");
     std::fs::copy(root().join("alerts/pools.rules.yml"), rules).unwrap();
     let page = include_str!("../../docs/operations.md");
@@ -102,7 +102,7 @@ fn promtool_tells_when_a_rule_changes() {
     let Some(promtool) = program("promtool", "prometheus") else {
         return;
     };
-    let folder = Folder::new("rules");
+    let folder = tempfile::tempdir().unwrap();
     let rules = artifacts::prometheus_rules(1.0);
     // Whose stories have to notice, what was changed, and the rules with it.
     let mut changed: Vec<(&str, String, String)> = Vec::new();
