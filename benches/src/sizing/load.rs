@@ -1,12 +1,12 @@
 //! How many callers there are, and when: closed loops behind a gate.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{sleep, sleep_until};
 
 use crate::meter::Meter;
 use crate::subjects::{HOLD, Subject};
@@ -149,11 +149,11 @@ pub async fn drive<S: Subject>(
         callers.spawn(call(subject, meter, number, gate.subscribe()));
     }
     let mut at = began;
-    sleep_until(at).await;
+    sleep_until(at.into()).await;
     for phase in load.phases {
         gate.send_replace(Some(*phase));
         at += phase.lasts;
-        sleep_until(at).await;
+        sleep_until(at.into()).await;
     }
     gate.send_replace(None);
     while let Some(ended) = callers.join_next().await {

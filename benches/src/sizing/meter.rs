@@ -1,11 +1,10 @@
 //! What callers experience, one by one.
 
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use hdrhistogram::Histogram;
 use parking_lot::Mutex;
-use tokio::time::Instant;
+use pool_sim::measured::{Lapse, between};
 
 /// The callers of one run.
 #[derive(Debug, Default)]
@@ -15,14 +14,6 @@ pub struct Meter {
     waits: Mutex<Vec<Lapse>>,
     beyond: Mutex<Vec<Lapse>>,
     failures: Mutex<Failures>,
-}
-
-/// Something that lasted.
-#[derive(Clone, Copy, Debug)]
-pub struct Lapse {
-    /// When the caller asked.
-    pub asked: Instant,
-    pub lasted: Duration,
 }
 
 #[derive(Debug, Default)]
@@ -120,99 +111,5 @@ impl Drop for InLine<'_> {
 impl Drop for Holding<'_> {
     fn drop(&mut self) {
         self.0.holding.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-fn between(lapses: &[Lapse], from: Instant, until: Instant) -> Vec<Lapse> {
-    let inside = |lapse: &&Lapse| (from..until).contains(&lapse.asked);
-    lapses.iter().filter(inside).copied().collect()
-}
-
-/// What 99 % did not exceed, in milliseconds; `None` of nothing.
-pub fn p99_ms(lapses: &[Lapse]) -> Option<f64> {
-    // From a nanosecond to a minute: without bounds it would keep what is longer than two nanoseconds
-    // as two.
-    let all = Histogram::<u64>::new_with_bounds(1, 60_000_000_000, 3);
-    let mut all = all.expect("the bounds are within the range");
-    for lapse in lapses {
-        all.saturating_record(u64::try_from(lapse.lasted.as_nanos()).unwrap_or(u64::MAX));
-    }
-    (!all.is_empty()).then(|| all.value_at_quantile(0.99) as f64 / 1e6)
-}
-
-/// Shares of a plateau in which lateness is looked at.
-const SLOT: Duration = Duration::from_millis(50);
-
-/// How many of them on end have to be good; fewer where the plateau ends before.
-const GOOD: usize = 20;
-
-/// From `rise` until 99 % of those who ask are in time for a second on end, or up to `fall`;
-/// `None` for never.
-pub fn time_to_scale(
-    lapses: &[Lapse],
-    late: Duration,
-    rise: Instant,
-    fall: Instant,
-) -> Option<Duration> {
-    let slots = (fall - rise).as_nanos() / SLOT.as_nanos();
-    let mut counts = vec![(0_u32, 0_u32); usize::try_from(slots).ok()?];
-    for lapse in lapses.iter().filter(|lapse| lapse.asked >= rise) {
-        let slot = (lapse.asked - rise).as_nanos() / SLOT.as_nanos();
-        let slot = usize::try_from(slot).ok()?;
-        if let Some((all, tardy)) = counts.get_mut(slot) {
-            *all += 1;
-            *tardy += u32::from(lapse.lasted > late);
-        }
-    }
-    let good = |from: usize| {
-        let part = &counts[from..(from + GOOD).min(counts.len())];
-        let all: u32 = part.iter().map(|(all, _)| all).sum();
-        let tardy: u32 = part.iter().map(|(_, tardy)| tardy).sum();
-        // The first slot counts alone as well, or it would hide behind those that follow.
-        all > 0 && tardy * 100 <= all && part[0].1 * 100 <= part[0].0.max(100)
-    };
-    // What is seen for less than half a second is not believed.
-    let last = counts.len().saturating_sub(GOOD / 2);
-    let slot = (0..last).find(|slot| good(*slot))?;
-    Some(SLOT * u32::try_from(slot).ok()?)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// One caller every 5 ms for three seconds; those of the first `late_for` wait 30 ms.
-    fn lapses(rise: Instant, late_for: Duration) -> Vec<Lapse> {
-        let callers = (0..600).map(|number| Duration::from_millis(5) * number);
-        callers
-            .map(|at| Lapse {
-                asked: rise + at,
-                lasted: Duration::from_millis(if at < late_for { 30 } else { 1 }),
-            })
-            .collect()
-    }
-
-    #[track_caller]
-    fn check(late_for: u64, expected: Option<u64>) {
-        let rise = Instant::now();
-        let lapses = lapses(rise, Duration::from_millis(late_for));
-        let fall = rise + Duration::from_secs(3);
-        let found = time_to_scale(&lapses, Duration::from_millis(10), rise, fall);
-        assert_eq!(found, expected.map(Duration::from_millis));
-    }
-
-    #[test]
-    fn a_pool_has_scaled_once_callers_are_in_time() {
-        check(0, Some(0));
-        check(400, Some(400));
-        check(3_000, None);
-    }
-
-    #[test]
-    fn a_quantile_is_in_milliseconds() {
-        let rise = Instant::now();
-        let found = p99_ms(&lapses(rise, Duration::from_secs(1))).unwrap();
-        assert!((found - 30.0).abs() < 0.1, "{found}");
-        assert_eq!(p99_ms(&[]), None);
     }
 }

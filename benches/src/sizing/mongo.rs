@@ -1,7 +1,7 @@
 //! MongoDB: pool-mongo, and the official driver's own pool.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use futures_util::TryStreamExt as _;
@@ -12,7 +12,6 @@ use mongodb::options::ClientOptions;
 use mongodb::{Client, Database};
 use pool_core::PoolEvents;
 use pool_mongo::MongoPool;
-use tokio::time::Instant;
 
 use crate::meter::Meter;
 use crate::subjects::{HOLD, HOT, Kind, MAX, MIN, ROWS, SIZING, Server, Subject, any_rows};

@@ -2,19 +2,19 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use benches::Report;
 use pool_core::{PoolEvent, PoolEvents};
+use pool_sim::measured::{connection_seconds, p99_ms, reversals, time_to_release, time_to_scale};
 use pool_sim::plot::plot;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::load::{Load, drive};
-use crate::meter::{Meter, p99_ms, time_to_scale};
+use crate::meter::Meter;
 use crate::subjects::{HOLD, Kind, MIN, Subject};
-use crate::witness::{Sample, connection_seconds, curve, reversals, time_to_release, watch};
+use crate::witness::{Sample, by_leases, by_server, curve, watch};
 
 /// A caller that waits for longer is late: half of what an operation takes.
 const LATE: Duration = HOLD.checked_div(2).expect("two is not zero");
@@ -118,7 +118,7 @@ impl Outcome {
         let beyond = meter.beyond(from, until);
         add("wait_p99_ms", "ms", p99_ms(&meter.waits(from, until)));
         add("over_hold_p99_ms", "ms", p99_ms(&beyond));
-        let connections = connection_seconds(samples, began, end);
+        let connections = connection_seconds(by_server(samples), began, end);
         add("connection_seconds", "s", Some(connections));
         let mut flaps = 0;
         if let Some((rise, fall)) = load.plateau {
@@ -131,14 +131,13 @@ impl Outcome {
             };
             let scaled = time_to_scale(&all, LATE, rise, fall);
             add("time_to_scale_ms", "ms", ms(scaled));
-            let by_server = time_to_release(samples, fall, MIN, |sample| sample.server);
-            if samples.iter().any(|sample| sample.leases.is_some()) {
-                let leases = |sample: &Sample| sample.leases.unwrap_or(u32::MAX);
-                let by_leases = time_to_release(samples, fall, MIN, leases);
-                add("time_to_release_ms", "ms", ms(by_leases));
-                add("server_time_to_release_ms", "ms", ms(by_server));
+            let server = ms(time_to_release(by_server(samples), fall, MIN));
+            if by_leases(samples).next().is_some() {
+                let leases = time_to_release(by_leases(samples), fall, MIN);
+                add("time_to_release_ms", "ms", ms(leases));
+                add("server_time_to_release_ms", "ms", server);
             } else {
-                add("time_to_release_ms", "ms", ms(by_server));
+                add("time_to_release_ms", "ms", server);
             }
             let plateau = samples
                 .iter()

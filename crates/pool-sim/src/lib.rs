@@ -13,6 +13,7 @@ mod database;
 #[cfg(feature = "engine")]
 pub mod engine;
 mod gate;
+pub mod measured;
 mod oracle;
 pub mod plot;
 mod pool;
