@@ -1,6 +1,7 @@
 //! The end of a pool.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::shared::Shared;
@@ -80,7 +81,9 @@ impl<M: ConnectionManager> Shared<M> {
         self.closed.cancel();
         self.step(|state, _, fx| {
             let existed = state.total;
-            (state.close(fx), existed)
+            let refused = state.close(fx);
+            self.shut.store(true, Ordering::Release);
+            (refused, existed)
         })
     }
 }

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::panic::Location;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
@@ -63,6 +64,7 @@ impl<M: ConnectionManager> Pool<M> {
         let shared = Arc::new(Shared {
             state: CacheLine(Mutex::new(state)),
             crowded: CacheLine::default(),
+            shut: CacheLine::default(),
             tuned: Mutex::new(RuntimeSettings::of(&settings)),
             watcher: OnceLock::new(),
             clock: Clock::new(settings.time),
@@ -343,7 +345,7 @@ impl<M: ConnectionManager> Pool<M> {
     /// Whether the pool is closed.
     #[must_use]
     pub fn is_closed(&self) -> bool {
-        self.shared.state.lock().gate == Gate::Closed
+        self.shared.shut.load(Ordering::Acquire)
     }
 
     /// Follows what happens to the pool.
