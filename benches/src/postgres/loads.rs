@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use benches::Report;
 use hdrhistogram::Histogram;
+use tokio::sync::Barrier;
 
 use crate::peers::{Peer, Size, Worker};
 use crate::table::Table;
@@ -57,6 +58,9 @@ pub async fn sequential<P: Peer>(
     Ok(())
 }
 
+/// What each task does before anything counts: statements are prepared, and caches are filled.
+const WARM: usize = 50;
+
 /// 50 tasks on 10 connections, all of them open from the start; latency is from asking for a
 /// connection to its return.
 pub async fn loaded<P: Peer>(
@@ -68,16 +72,20 @@ pub async fn loaded<P: Peer>(
 ) -> anyhow::Result<()> {
     let mut peer = P::open(url, MANY).await?;
     let stop = Arc::new(AtomicBool::new(false));
-    let tasks: Vec<_> = (0..P::tasks(MANY))
+    let tasks = P::tasks(MANY);
+    let warm = Arc::new(Barrier::new(tasks as usize + 1));
+    let tasks: Vec<_> = (0..tasks)
         .map(|task| {
             let (worker, stop) = (peer.worker(), Arc::clone(&stop));
+            let warm = Arc::clone(&warm);
             let days = match work {
                 Work::SelectOne => None,
                 Work::Mix(table) => Some(Arc::clone(&table.days)),
             };
-            tokio::spawn(run(worker, days, task, stop))
+            tokio::spawn(run(worker, days, task, warm, stop))
         })
         .collect();
+    warm.wait().await;
     let began = Instant::now();
     tokio::time::sleep(time).await;
     stop.store(true, Ordering::Relaxed);
@@ -100,29 +108,48 @@ async fn run<W: Worker>(
     mut worker: W,
     days: Option<Arc<[(String, f64)]>>,
     task: u32,
+    warm: Arc<Barrier>,
     stop: Arc<AtomicBool>,
 ) -> anyhow::Result<Histogram<u64>> {
     let mut latencies = latencies();
     // Another day for each task, far from those of its neighbours.
-    let mut n = task as usize * 101;
+    let mut statements = (task as usize * 101)..;
+    let mut next = || statements.next().unwrap_or_default();
+    let warmed = async {
+        for _ in 0..WARM {
+            statement(&mut worker, days.as_deref(), next()).await?;
+        }
+        anyhow::Ok(())
+    };
+    let warmed = warmed.await;
+    // Also of one that failed, or the others would wait for it.
+    warm.wait().await;
+    warmed?;
     while !stop.load(Ordering::Relaxed) {
         let asked = Instant::now();
-        match &days {
-            None => worker.select_one().await?,
-            Some(days) => {
-                let (day, close) = &days[n % days.len()];
-                if n % 5 == 4 {
-                    worker.write(day).await?;
-                } else {
-                    let read = worker.read(day).await?;
-                    anyhow::ensure!(read == *close, "{day}: {read}, not {close}");
-                }
-            }
-        }
+        statement(&mut worker, days.as_deref(), next()).await?;
         latencies.saturating_record(u64::try_from(asked.elapsed().as_nanos())?);
-        n += 1;
     }
     Ok(latencies)
+}
+
+/// The `n`th of a task.
+async fn statement<W: Worker>(
+    worker: &mut W,
+    days: Option<&[(String, f64)]>,
+    n: usize,
+) -> anyhow::Result<()> {
+    let Some(days) = days else {
+        return worker.select_one().await;
+    };
+    let (day, close) = &days[n % days.len()];
+    if n % 5 == 4 {
+        worker.write(day).await?;
+    } else {
+        let read = worker.read(day).await?;
+        anyhow::ensure!(read == *close, "{day}: {read}, not {close}");
+    }
+    Ok(())
 }
 
 /// From nothing to 20 connections that have each answered.
