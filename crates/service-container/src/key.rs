@@ -66,6 +66,14 @@ impl<V> TypeTable<V> {
         }
     }
 
+    /// What has the first place that `type_id` may have, and that is nearly always its own: for a
+    /// caller who sees by the value itself whose it is, and asks [`get`](Self::get) if it is another's.
+    #[inline]
+    pub(crate) fn likely(&self, type_id: TypeId) -> Option<&V> {
+        let place = place(type_id, self.shift, self.places.len());
+        self.places.get(place)?.as_ref().map(|(_, value)| value)
+    }
+
     #[inline]
     pub(crate) fn get(&self, type_id: TypeId) -> Option<&V> {
         let place = place(type_id, self.shift, self.places.len());

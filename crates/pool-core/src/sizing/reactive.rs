@@ -39,20 +39,22 @@ pub enum Worth {
 /// A guess that returns will serve the queue, and what speaks against it.
 ///
 /// A guess is looked at again after one and a half hold times. By then as many callers as there are
-/// connections in use should have been served; if the queue is not shorter than at its longest by
-/// half of that, as many come as go, and the guess was wrong.
+/// connections in use should have gone; if there are not fewer callers, in line or served, than at
+/// their most by half of that, as many come as go, and the guess was wrong. Those who are served count
+/// because a queue also becomes shorter by connections that land. What has been seen while the
+/// queue was worth connects counts as well: a queue that many connections are being opened for need not
+/// be waited for again once it has become short.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Guess {
-    /// When it was made or last looked at, in nanoseconds of any one clock; and the longest queue
-    /// since.
-    made: Option<(u64, u32)>,
+    /// Since when callers are watched, in nanoseconds of any one clock; and the most of them since.
+    watched: Option<(u64, u32)>,
 }
 
 impl Guess {
     /// No guess.
     #[must_use]
     pub const fn none() -> Self {
-        Self { made: None }
+        Self { watched: None }
     }
 
     /// Whether a queue is worth connects, or returns will come sooner.
@@ -76,13 +78,18 @@ impl Guess {
             hold,
             connect,
         } = queue;
-        if in_use == 0 || connect.is_zero() || oldest >= connect {
-            self.made = None;
+        if in_use == 0 || connect.is_zero() {
+            self.watched = None;
+            return Worth::Connects(waiting);
+        }
+        let callers = waiting.saturating_add(in_use);
+        let (since, most) = self.watched.unwrap_or((now, callers));
+        self.watched = Some((since, most.max(callers)));
+        if oldest >= connect {
             return Worth::Connects(waiting);
         }
         let work = hold.saturating_mul(waiting);
         if work / in_use >= connect {
-            self.made = None;
             let draining = work.as_nanos().div_ceil(connect.as_nanos());
             return Worth::Connects(u32::try_from(draining).unwrap_or(u32::MAX).min(waiting));
         }
@@ -93,22 +100,20 @@ impl Guess {
             (hold * 3 / 2).max(SOONEST)
         };
         let again = patience.min(connect - oldest);
-        let (since, longest) = self.made.unwrap_or((now, waiting));
         let passed = Duration::from_nanos(now.saturating_sub(since));
         if passed >= patience {
-            if waiting.saturating_add(in_use / 2) > longest {
+            let gone = callers.saturating_add(in_use / 2) <= most;
+            self.watched = Some(if gone { (now, callers) } else { (since, most) });
+            if !gone {
                 return Worth::Connects(waiting);
             }
-            self.made = Some((now, waiting));
-        } else {
-            self.made = Some((since, longest.max(waiting)));
         }
         Worth::Insurance(again)
     }
 
     /// The queue is empty: the next one is another one.
     pub const fn forget(&mut self) {
-        self.made = None;
+        self.watched = None;
     }
 }
 
@@ -162,22 +167,29 @@ mod tests {
     /// Queue lengths, one look after the other, on five connections.
     #[track_caller]
     fn looks(lengths: &[u32], expected: &[bool]) {
+        let on_five: Vec<_> = lengths.iter().map(|&waiting| (waiting, 5)).collect();
+        looks_on(&on_five, expected);
+    }
+
+    /// The same on as many connections as each look says, and whether it takes returns to be enough.
+    #[track_caller]
+    fn looks_on(looks: &[(u32, u32)], expected: &[bool]) {
         let mut guess = Guess::none();
-        let held: Vec<_> = lengths
+        let held: Vec<_> = looks
             .iter()
             .zip(0..)
-            .map(|(&waiting, at)| {
+            .map(|(&(waiting, in_use), at)| {
                 let queue = Queue {
                     waiting,
                     oldest: ms(2),
-                    in_use: 5,
+                    in_use,
                     hold: ms(2),
                     connect: ms(150),
                 };
                 matches!(guess.worth(&queue, at * 3_000_000), Worth::Insurance(_))
             })
             .collect();
-        assert_eq!(held, expected, "{lengths:?}");
+        assert_eq!(held, expected, "{looks:?}");
     }
 
     #[test]
@@ -189,6 +201,22 @@ mod tests {
     fn a_queue_that_does_not_shrink_ends_the_guess() {
         looks(&[20, 15, 14, 15], &[true, true, false, false]);
         looks(&[1, 2], &[true, false]);
+    }
+
+    #[test]
+    fn what_has_landed_does_not_pass_for_what_has_come_back() {
+        // Eighty callers who come back at once: what shortens the queue are connections.
+        looks_on(&[(40, 40), (20, 60), (10, 70)], &[true, false, false]);
+        // Forty who do not come back.
+        looks_on(&[(40, 40), (10, 40), (0, 20)], &[true, true, true]);
+    }
+
+    #[test]
+    fn what_was_seen_while_connects_were_worth_it_counts() {
+        // 500 callers on five connections are worth connects; a hold time later two are left in line,
+        // on connections that have landed meanwhile, and nobody has gone.
+        looks_on(&[(500, 5), (2, 503)], &[false, false]);
+        looks_on(&[(500, 5), (2, 20)], &[false, true]);
     }
 
     #[test]
