@@ -5,8 +5,7 @@ use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use pool_telemetry::{BUCKETS, Kind, METRICS, artifacts};
 use serde_json::Value;
@@ -218,9 +217,14 @@ impl Prometheus {
     }
 
     /// How often it has scraped, and was answered in time: on a busy machine not each time.
+    ///
+    /// # Panics
+    ///
+    /// When it has not within two minutes.
     #[must_use]
+    #[track_caller]
     pub fn scrapes(&self) -> f64 {
-        self.soon("sum_over_time(up{job=\"pools\"}[1h])")
+        self.soon("sum_over_time(up{job=\"pools\"}[1d])")
     }
 
     /// The value of an expression, as soon as it has one: it has none after a scrape that was not answered
@@ -284,7 +288,7 @@ impl Prometheus {
 
     /// The quantiles of its histograms are those of the pool, to within a bucket: `answer` gives the
     /// pool's `wait`, `hold` and `connect` as the listener's API does. A pool at work moves on, and a
-    /// quantile may go up and down again within a second; so it is asked without a break while
+    /// quantile may go up and down again within a second; so it is asked a hundred times a second while
     /// Prometheus scrapes, and each scrape is held against the two answers that its own count of
     /// times lies between.
     ///
@@ -292,23 +296,24 @@ impl Prometheus {
     ///
     /// When one is not.
     #[track_caller]
-    pub fn has_the_quantiles_of(&self, pool: &str, answer: impl Fn() -> Value + Sync) {
-        let over = AtomicBool::new(false);
-        let (answers, at) = std::thread::scope(|scope| {
-            let asked = scope.spawn(|| {
-                let mut answers = vec![answer()];
-                while !over.load(Ordering::Relaxed) {
-                    std::thread::sleep(Duration::from_millis(10));
-                    answers.push(answer());
-                }
-                answers
+    pub fn has_the_quantiles_of(&self, pool: &str, answer: impl Fn() -> Value) {
+        let of = format!("{{db_client_connection_pool_name=\"{pool}\"}}");
+        let mut answers = vec![answer()];
+        let at = std::thread::scope(|scope| {
+            let scraped = scope.spawn(|| {
+                self.scrape_anew();
+                // One time for all questions, so that all are about one scrape.
+                self.soon(&format!(
+                    "timestamp(db_client_connection_use_time_seconds_count{of})"
+                ))
             });
-            self.scrape_anew();
-            // One time for all questions, so that all are about one scrape.
-            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-            over.store(true, Ordering::Relaxed);
-            (asked.join().unwrap(), now.as_secs_f64())
+            while !scraped.is_finished() {
+                std::thread::sleep(Duration::from_millis(10));
+                answers.push(answer());
+            }
+            scraped.join().unwrap()
         });
+        answers.push(answer());
         for (metric, own) in [
             ("db_client_connection_use_time_seconds", "hold"),
             ("db_client_connection_create_time_seconds", "connect"),

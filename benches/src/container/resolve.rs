@@ -5,13 +5,16 @@ use std::time::Instant;
 
 use benches::Report;
 
-use crate::subjects::{Borrowed, Counted, DependencyInjector, Floor, Shaku, Shared, Subject};
+use crate::subjects::{
+    Borrowed, Counted, DependencyInjector, Erased, Floor, Shaku, Shared, Subject,
+};
 use crate::{APART, per_op};
 
 const BENCHMARK: &str = "container/resolve";
 
 pub(crate) fn measure(report: &mut Report, threads: usize, ops: u32) {
     one::<Counted>(report, threads, ops);
+    one::<Erased>(report, threads, ops);
     one::<Floor>(report, threads, ops);
     one::<Borrowed>(report, threads, ops);
     one::<Shared>(report, threads, ops);

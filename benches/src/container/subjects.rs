@@ -80,6 +80,26 @@ impl Subject for Counted {
     }
 }
 
+/// What a checked look at something erased costs, without any look for a service: `Any` in the hand,
+/// asked whether it is what is wanted. Whoever keeps services of all types without `unsafe` does it.
+pub(crate) struct Erased([Box<dyn Any + Send + Sync>; 2]);
+
+impl Subject for Erased {
+    const NAME: &'static str = "any-in-hand";
+
+    fn new() -> Self {
+        Self([
+            Box::new(Arc::new(Service::<0> { value: 0 })),
+            Box::new(Arc::new(Service::<1> { value: 1 })),
+        ])
+    }
+
+    fn resolve<const N: usize>(&self) -> usize {
+        let service = self.0[N].downcast_ref::<Arc<Service<N>>>();
+        service.expect("its own type").value
+    }
+}
+
 fn container() -> Container {
     let mut builder = Container::builder();
     macro_rules! register {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use anyhow::Context as _;
 use benches::Report;
 use hdrhistogram::Histogram;
 use tokio::sync::Barrier;
@@ -61,6 +62,9 @@ pub async fn sequential<P: Peer>(
 /// What each task does before anything counts: statements are prepared, and caches are filled.
 const WARM: usize = 50;
 
+/// How long that may take.
+const WARM_UP: Duration = Duration::from_secs(60);
+
 /// 50 tasks on 10 connections, all of them open from the start; latency is from asking for a
 /// connection to its return.
 pub async fn loaded<P: Peer>(
@@ -85,7 +89,9 @@ pub async fn loaded<P: Peer>(
             tokio::spawn(run(worker, days, task, warm, stop))
         })
         .collect();
-    warm.wait().await;
+    tokio::time::timeout(WARM_UP, warm.wait())
+        .await
+        .context("a task did not warm up")?;
     let began = Instant::now();
     tokio::time::sleep(time).await;
     stop.store(true, Ordering::Relaxed);

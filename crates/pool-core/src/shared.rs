@@ -29,7 +29,7 @@ pub(crate) struct Shared<M: ConnectionManager> {
     pub(crate) state: CacheLine<Mutex<State<M::Connection>>>,
     /// Whether callers are queued, as it was a moment ago: a hint, read without the lock.
     pub(crate) crowded: CacheLine<AtomicBool>,
-    /// Whether the pool is closed: written once, with the gate, and read without the lock by those who
+    /// Whether the pool is closed: set with the gate, for good, and read without the lock by those who
     /// look before each operation.
     pub(crate) shut: CacheLine<AtomicBool>,
     pub(crate) clock: Clock,

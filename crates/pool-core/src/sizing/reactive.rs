@@ -41,12 +41,14 @@ pub enum Worth {
 /// A guess is looked at again after one and a half hold times. By then as many callers as there are
 /// connections in use should have gone; if there are not fewer callers, in line or served, than at
 /// their most by half of that, as many come as go, and the guess was wrong. Those who are served count
-/// because a queue also becomes shorter by connections that land. What has been seen while the
+/// because a queue also becomes shorter by connections that land; one whose connection is lost counts as
+/// gone, until the oldest in line has waited for a connect. What has been seen while the
 /// queue was worth connects counts as well: a queue that many connections are being opened for need not
 /// be waited for again once it has become short.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Guess {
-    /// Since when callers are watched, in nanoseconds of any one clock; and the most of them since.
+    /// Since when callers are watched, in nanoseconds of any one clock; and the number that they have to
+    /// fall below, by half the connections in use.
     watched: Option<(u64, u32)>,
 }
 
@@ -206,9 +208,9 @@ mod tests {
     #[test]
     fn what_has_landed_does_not_pass_for_what_has_come_back() {
         // Eighty callers who come back at once: what shortens the queue are connections.
-        looks_on(&[(40, 40), (20, 60), (10, 70)], &[true, false, false]);
-        // Forty who do not come back.
-        looks_on(&[(40, 40), (10, 40), (0, 20)], &[true, true, true]);
+        looks_on(&[(60, 20), (40, 40), (20, 60)], &[true, false, false]);
+        // As many who do not come back.
+        looks_on(&[(60, 20), (40, 20), (20, 20)], &[true, true, true]);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Creating services, many at once and under bad conditions.
 
 use std::error::Error as _;
+use std::marker::PhantomData;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -479,4 +480,49 @@ async fn a_panic_in_an_alias_is_a_failed_creation() {
         error.source().unwrap().to_string(),
         "panicked: no such view"
     );
+}
+
+/// So many types cannot all have the place to themselves where a look for them begins.
+#[tokio::test]
+async fn of_hundreds_of_types_each_is_found_and_no_other() {
+    struct Numbered<T>(usize, PhantomData<fn() -> T>);
+
+    macro_rules! with_each {
+        ($do:ident) => {
+            $do!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31
+                32 33 34 35 36 37 38 39 40 41 42 43 44 45 46 47 48 49 50 51 52 53 54 55 56 57 58 59)
+        };
+    }
+    let mut builder = Container::builder();
+    macro_rules! register {
+        ($($n:literal)*) => {$(
+            builder.value(Numbered::<[u8; $n]>($n, PhantomData));
+            builder.value(Numbered::<[u16; $n]>(100 + $n, PhantomData));
+            builder.value(Numbered::<[u32; $n]>(200 + $n, PhantomData));
+            builder.value(Numbered::<[u64; $n]>(300 + $n, PhantomData));
+            builder.singleton(sync(|| Numbered::<[i8; $n]>(400 + $n, PhantomData)));
+            builder.scoped(sync(|| Numbered::<[i16; $n]>(500 + $n, PhantomData)));
+        )*};
+    }
+    with_each!(register);
+    let container = builder.build().unwrap();
+    container.warm_up().await.unwrap();
+    let scope = container.scope("looks").open().unwrap();
+    macro_rules! look {
+        ($($n:literal)*) => {$(
+            let found = |number: usize, found: Option<&usize>| assert_eq!(found, Some(&number));
+            found($n, scope.ready::<Numbered<[u8; $n]>>().map(|one| &one.0));
+            found(100 + $n, scope.ready::<Numbered<[u16; $n]>>().map(|one| &one.0));
+            found(200 + $n, scope.ready::<Numbered<[u32; $n]>>().map(|one| &one.0));
+            found(300 + $n, scope.ready::<Numbered<[u64; $n]>>().map(|one| &one.0));
+            found(400 + $n, scope.ready::<Numbered<[i8; $n]>>().map(|one| &one.0));
+            assert!(scope.ready::<Numbered<[i16; $n]>>().is_none(), "not made yet");
+            assert_eq!(scope.get::<Numbered<[i16; $n]>>().await.unwrap().0, 500 + $n);
+            found(500 + $n, scope.ready::<Numbered<[i16; $n]>>().map(|one| &one.0));
+            assert!(scope.ready::<Numbered<[i32; $n]>>().is_none(), "not registered");
+        )*};
+    }
+    with_each!(look);
+    scope.dispose().await.unwrap();
+    container.dispose().await.unwrap();
 }
