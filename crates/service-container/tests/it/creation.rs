@@ -507,7 +507,7 @@ async fn of_hundreds_of_types_each_is_found_and_no_other() {
     with_each!(register);
     let container = builder.build().unwrap();
     container.warm_up().await.unwrap();
-    let scope = container.scope("looks").open().unwrap();
+    let scope = container.child("looks").open().unwrap();
     macro_rules! look {
         ($($n:literal)*) => {$(
             let found = |number: usize, found: Option<&usize>| assert_eq!(found, Some(&number));
