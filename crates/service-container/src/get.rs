@@ -40,7 +40,11 @@ impl<'s, T: ?Sized + Service> Get<'s, T> {
 impl<T: ?Sized + Service> Future for Get<'_, T> {
     type Output = Result<Arc<T>, ResolveError>;
 
-    #[inline]
+    #[allow(
+        clippy::inline_always,
+        reason = "a hit costs little more than the call, and callers of several types decline to inline it"
+    )]
+    #[inline(always)]
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
         if this.creation.is_none()

@@ -20,7 +20,7 @@ use crate::error::Detail;
 use crate::hold::Hold;
 use crate::key::Key;
 use crate::ledger::Ledger;
-use crate::registry::{Answer, Cell, Place, Registry, ServiceId, Target, store};
+use crate::registry::{Cell, Place, Registry, ServiceId, Target, store};
 use crate::service::View;
 use crate::{
     DisposeOptions, Disposed, Name, OpenError, ResolveError, ScopeInfo, Service, ServiceName,
@@ -199,22 +199,27 @@ impl Inner {
         if !self.ledger.is_open() {
             return None;
         }
-        let type_id = TypeId::of::<T>();
-        let answer = self.around.answers().likely(type_id);
-        // That the view is one of a `T` is seen when it is looked at: one comparison, not two.
-        match answer.and_then(Answer::in_container).and_then(View::get) {
-            Some(service) if self.overrides.is_none() => Some(service),
-            _ => self.find_in_scope(type_id)?.get(),
+        // Whether the view is one of a `T` is seen when it is looked at, by the last thing done here:
+        // one comparison, and nothing to be kept for after it.
+        if self.overrides.is_none()
+            && let Some(answer) = self.around.answers().likely(TypeId::of::<T>())
+            && let Some(view) = answer.in_container()
+            && let Some(service) = view.get()
+        {
+            return Some(service);
         }
+        self.find_in_scope()
     }
 
     /// The same for what is not simply in the container.
     #[inline(never)]
-    fn find_in_scope(&self, type_id: TypeId) -> Option<&View> {
-        match self.overridden(type_id, None) {
-            Some(view) => Some(view),
-            None => self.view(*self.registry().unnamed(type_id)?),
-        }
+    fn find_in_scope<T: ?Sized + Service>(&self) -> Option<&Arc<T>> {
+        let type_id = TypeId::of::<T>();
+        let view = match self.overridden(type_id, None) {
+            Some(view) => view,
+            None => self.view(*self.registry().unnamed(type_id)?)?,
+        };
+        view.get()
     }
 
     pub(crate) fn find_named<T: ?Sized + Service>(&self, name: &str) -> Option<&Arc<T>> {

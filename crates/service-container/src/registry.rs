@@ -40,7 +40,10 @@ pub(crate) enum Place {
 pub(crate) type Cell = OnceLock<View>;
 
 /// The one answer to a type without a name.
+///
+/// With the type it answers to it is 64 bytes long, so that finding one among many is a shift.
 #[derive(Debug)]
+#[repr(align(16))]
 pub(crate) struct Answer {
     target: Target,
     /// Where the view is when the target is in the container: here, where a look for the type ends.
