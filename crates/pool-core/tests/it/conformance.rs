@@ -15,6 +15,8 @@ struct Scripted {
 impl Scripted {
     fn start() -> Self {
         let (manager, script) = ScriptedManager::new();
+        // As with a server: who looks all the time sees connects under way.
+        script.connect().takes(Duration::from_millis(1));
         Self { manager, script }
     }
 }
