@@ -103,15 +103,24 @@ impl Seen {
 /// all of them now and then, because the driver closes what is idle without regard to a minimum.
 async fn keep_warm(inner: Weak<Inner>, mut events: PoolEvents, stop: CancellationToken) {
     let mut refreshed = Instant::now();
+    // How many servers had been found when the minimum was last there.
+    let mut found = None;
     loop {
         let Some(duty) = inner.upgrade().map(|inner| Duty::of(&inner)) else {
             return;
         };
-        let work = duty.carry_out(refreshed.elapsed());
+        let anew = found.is_some_and(|found| found != duty.finds);
+        if found.is_none() && !duty.is_missing() {
+            found = Some(duty.finds);
+        }
+        let work = duty.carry_out(refreshed.elapsed(), anew);
         tokio::select! {
             () = stop.cancelled() => return,
             outcome = tokio::time::timeout(duty.backend.proof_timeout, work) => match outcome {
-                Ok(Ok(true)) => refreshed = Instant::now(),
+                Ok(Ok(true)) => {
+                    refreshed = Instant::now();
+                    found = Some(duty.finds);
+                }
                 Ok(Ok(false)) => {}
                 // Callers are told by their own attempts.
                 Ok(Err(error)) => tracing::debug!(%error, "the minimum cannot be kept warm"),
@@ -140,26 +149,34 @@ struct Duty {
     floor: u32,
     /// Callers that have a lease.
     busy: u32,
+    /// How often the driver has found a server: a new primary is one.
+    finds: u64,
     /// How often each socket has to be used.
     every: Option<Duration>,
 }
 
 impl Duty {
     fn of(inner: &Inner) -> Self {
+        let backend = inner.backend();
         Self {
-            backend: inner.backend(),
+            finds: backend.watch.finds(),
+            backend,
             floor: inner.floor(),
             busy: inner.engine.counts().active,
             every: inner.settings().idle_timeout.map(|timeout| timeout / 3),
         }
     }
 
-    /// Returns whether every socket has been used.
-    async fn carry_out(&self, since: Duration) -> Result<bool, MongoConnectError> {
-        let missing = self.backend.open_now() < self.floor;
+    fn is_missing(&self) -> bool {
+        self.backend.open_now() < self.floor
+    }
+
+    /// Returns whether every socket has been used. `anew` says that a server has been found since: the
+    /// sockets that are open may be those to the old one.
+    async fn carry_out(&self, since: Duration, anew: bool) -> Result<bool, MongoConnectError> {
         let due = self.every.is_some_and(|every| since >= every);
         // Where callers keep more leases than that busy, they open and use the sockets.
-        if self.floor <= self.busy || !(missing || due) {
+        if self.floor <= self.busy || !(self.is_missing() || due || anew) {
             return Ok(false);
         }
         self.backend.prove().await?;
