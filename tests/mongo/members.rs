@@ -103,3 +103,49 @@ async fn reads_go_where_the_uri_says_and_a_step_down_is_followed_by_a_warm_up() 
     let closed = writes.close(Duration::from_secs(10)).await;
     assert!(closed.clean, "{closed}");
 }
+
+/// Nobody asks for a warm-up, and the sockets to the old primary stay open: it has not gone.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_minimum_follows_the_primary_by_itself() {
+    let Some(set) = replica_set().await else {
+        return;
+    };
+    let url = set.url().to_owned();
+    let pool = pool(&url).await;
+    pool.warmup_pool().await.unwrap();
+    let (set, old) = with(set, |set| set.primary().expect("a primary")).await;
+    let primary = set.addresses()[old].port();
+    let open = |port: u16| {
+        let servers = pool.sockets();
+        let server = servers
+            .iter()
+            .find(|server| server.address.ends_with(&format!(":{port}")));
+        server.map_or(0, |server| server.open)
+    };
+    assert!(open(primary) >= MIN);
+    let observer = Client::with_uri_str(&url).await.unwrap();
+    let down = doc! { "replSetStepDown": 30, "secondaryCatchUpPeriodSecs": 10 };
+    observer.database("admin").run_command(down).await.unwrap();
+    let (set, heir) = with(set, move |set| {
+        let end = Instant::now() + Duration::from_secs(60);
+        loop {
+            if let Some(heir) = set.primary_except(Some(old)) {
+                break set.addresses()[heir].port();
+            }
+            assert!(Instant::now() < end, "no primary was elected");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    })
+    .await;
+    // A third of the time after which the driver closes what is idle is twice as long.
+    eventually(
+        Duration::from_secs(10),
+        "the minimum is at the heir",
+        || open(heir) >= MIN,
+    )
+    .await;
+    assert!(open(primary) > 0, "they are still there");
+    let closed = pool.close(Duration::from_secs(10)).await;
+    assert!(closed.clean, "{closed}");
+    drop(set);
+}

@@ -116,9 +116,8 @@ fn every_metric_of_the_demonstration_is_in_a_real_prometheus() {
     demo.end();
 }
 
-/// One connection to MongoDB for the load of a usual day: callers wait, and the pool may not grow. With
-/// one to PostgreSQL as well they would wait now here, now there, and for moments nowhere. They wait as
-/// long as it takes, so that the run has no errors.
+/// One connection to MongoDB for the load of a usual day: callers wait for that, and the pool may not
+/// grow. They wait as long as it takes, so that the run has no errors.
 const TOO_SMALL: &str = "
 [services.market-data.mongodb]
 acquire_timeout_ms = 120_000
