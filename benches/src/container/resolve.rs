@@ -6,7 +6,8 @@ use std::time::Instant;
 use benches::Report;
 
 use crate::subjects::{
-    Borrowed, Counted, DependencyInjector, Erased, Floor, Shaku, Shared, Subject,
+    Borrowed, BorrowedInScope, Counted, DependencyInjector, Erased, ErasedShare, Floor, Shaku,
+    Shared, Subject,
 };
 use crate::{APART, per_op};
 
@@ -15,8 +16,10 @@ const BENCHMARK: &str = "container/resolve";
 pub(crate) fn measure(report: &mut Report, threads: usize, ops: u32) {
     one::<Counted>(report, threads, ops);
     one::<Erased>(report, threads, ops);
+    one::<ErasedShare>(report, threads, ops);
     one::<Floor>(report, threads, ops);
     one::<Borrowed>(report, threads, ops);
+    one::<BorrowedInScope>(report, threads, ops);
     one::<Shared>(report, threads, ops);
     one::<Shaku>(report, threads, ops);
     one::<DependencyInjector>(report, threads, ops);

@@ -6,7 +6,7 @@ use std::hint::black_box;
 use std::sync::Arc;
 
 use futures_util::FutureExt as _;
-use service_container::{Container, sync};
+use service_container::{Container, Scope, sync};
 use shaku::{Component, HasComponent, Interface, module};
 
 /// A service; `N` tells it from the others.
@@ -18,13 +18,17 @@ pub(crate) struct Service<const N: usize> {
 pub(crate) trait Subject: Sync {
     const NAME: &'static str;
     fn new() -> Self;
-    fn resolve<const N: usize>(&self) -> usize;
+    fn resolve<const N: usize>(&self) -> impl Future<Output = usize>;
 
-    /// Resolves it so often, the way its users do.
+    /// Resolves it so often in a future, as a handler does, which is polled once and goes on until it
+    /// has to wait: all subjects alike, whether they ever have to wait or not.
     fn repeat<const N: usize>(&self, ops: u32) {
-        for _ in 0..ops {
-            black_box(black_box(self).resolve::<N>());
-        }
+        let all = async {
+            for _ in 0..ops {
+                black_box(black_box(self).resolve::<N>().await);
+            }
+        };
+        all.now_or_never().expect("nothing has to wait");
     }
 }
 
@@ -51,7 +55,7 @@ impl Subject for Floor {
         Self(services)
     }
 
-    fn resolve<const N: usize>(&self) -> usize {
+    async fn resolve<const N: usize>(&self) -> usize {
         let service = Arc::clone(&self.0[&TypeId::of::<Service<N>>()]);
         let service: Arc<Service<N>> = service.downcast().expect("its own type");
         service.value
@@ -71,7 +75,7 @@ impl Subject for Counted {
         )
     }
 
-    fn resolve<const N: usize>(&self) -> usize {
+    async fn resolve<const N: usize>(&self) -> usize {
         if N == 0 {
             Arc::clone(&self.0).value
         } else {
@@ -94,9 +98,26 @@ impl Subject for Erased {
         ])
     }
 
-    fn resolve<const N: usize>(&self) -> usize {
+    async fn resolve<const N: usize>(&self) -> usize {
         let service = self.0[N].downcast_ref::<Arc<Service<N>>>();
         service.expect("its own type").value
+    }
+}
+
+/// Both at once: what a share in something erased costs, without any look for a service. No container
+/// that keeps services of all types without `unsafe` gives out shares for less.
+pub(crate) struct ErasedShare(Erased);
+
+impl Subject for ErasedShare {
+    const NAME: &'static str = "any-arc-in-hand";
+
+    fn new() -> Self {
+        Self(Erased::new())
+    }
+
+    async fn resolve<const N: usize>(&self) -> usize {
+        let service = self.0.0[N].downcast_ref::<Arc<Service<N>>>();
+        Arc::clone(service.expect("its own type")).value
     }
 }
 
@@ -128,7 +149,23 @@ impl Subject for Borrowed {
         Self(container())
     }
 
-    fn resolve<const N: usize>(&self) -> usize {
+    async fn resolve<const N: usize>(&self) -> usize {
+        self.0.ready::<Service<N>>().expect("it is there").value
+    }
+}
+
+/// The same from the scope of one request, as a handler has it.
+pub(crate) struct BorrowedInScope(Scope);
+
+impl Subject for BorrowedInScope {
+    const NAME: &'static str = "service-container/borrowed-in-scope";
+
+    fn new() -> Self {
+        let scope = container().child("request").open();
+        Self(scope.expect("the container is open"))
+    }
+
+    async fn resolve<const N: usize>(&self) -> usize {
         self.0.ready::<Service<N>>().expect("it is there").value
     }
 }
@@ -143,20 +180,9 @@ impl Subject for Shared {
         Self(container())
     }
 
-    fn resolve<const N: usize>(&self) -> usize {
-        let got = self.0.get::<Service<N>>().now_or_never();
-        got.expect("it is there").expect("it is open").value
-    }
-
-    fn repeat<const N: usize>(&self, ops: u32) {
-        // As in a handler, which is polled once and goes on until it has to wait.
-        let all = async {
-            for _ in 0..ops {
-                let got = black_box(&self.0).get::<Service<N>>().await;
-                black_box(got.expect("it is open").value);
-            }
-        };
-        all.now_or_never().expect("nothing has to wait");
+    async fn resolve<const N: usize>(&self) -> usize {
+        let got = self.0.get::<Service<N>>().await;
+        got.expect("it is open").value
     }
 }
 
@@ -176,7 +202,7 @@ impl Subject for DependencyInjector {
         Self(container)
     }
 
-    fn resolve<const N: usize>(&self) -> usize {
+    async fn resolve<const N: usize>(&self) -> usize {
         self.0.get::<Service<N>>().expect("it is there").value
     }
 }
@@ -232,7 +258,7 @@ impl Subject for Shaku {
         Self(Module::builder().build())
     }
 
-    fn resolve<const N: usize>(&self) -> usize {
+    async fn resolve<const N: usize>(&self) -> usize {
         if N == 0 {
             let first: Arc<dyn First> = self.0.resolve();
             first.value()

@@ -1,5 +1,6 @@
 //! What a scope stands in.
 
+use std::hint;
 use std::sync::Arc;
 
 use crate::hold::Hold;
@@ -68,7 +69,11 @@ impl Around {
     pub(crate) fn answers(&self) -> &TypeTable<Answer> {
         match self {
             Self::Nothing { answers, .. } => answers,
-            Self::Container(stake) | Self::Scope(_, stake) => stake.registry.answers(),
+            Self::Container(stake) | Self::Scope(_, stake) => {
+                // As in `Hold::scope`.
+                hint::cold_path();
+                stake.registry.answers()
+            }
         }
     }
 

@@ -1,5 +1,6 @@
 //! What a handle on a scope keeps.
 
+use std::hint;
 use std::sync::Arc;
 
 use crate::around::Stake;
@@ -24,7 +25,12 @@ impl Hold {
     pub(crate) fn scope(&self) -> &Arc<Inner> {
         match self {
             Self::Direct(scope) => scope,
-            Self::Stake(stake) => &stake.container,
+            Self::Stake(stake) => {
+                // Not rare, but a jump that is foretold: chosen without one, the address would be
+                // waited for in both cases.
+                hint::cold_path();
+                &stake.container
+            }
         }
     }
 

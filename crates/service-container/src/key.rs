@@ -34,8 +34,8 @@ pub(crate) type TypeMap<V> = HashMap<TypeId, V, BuildHasherDefault<TypeIdHasher>
 /// Clones are the same table: whoever reads it often has one at hand, a step nearer.
 #[derive(Debug)]
 pub(crate) struct TypeTable<V> {
-    /// A power of two of them, at least one of which is empty.
-    places: Arc<[Option<(TypeId, V)>]>,
+    /// A power of two of them, at least one of which is [`Nobody`]'s.
+    places: Arc<[(TypeId, V)]>,
     /// Which bits of the hash say the place.
     shift: u32,
 }
@@ -49,16 +49,20 @@ impl<V> Clone for TypeTable<V> {
     }
 }
 
-impl<V> TypeTable<V> {
+/// Whose the empty places are: a type that nobody else can name, so that it is asked for by no one.
+struct Nobody;
+
+impl<V: Default> TypeTable<V> {
     pub(crate) fn new(entries: Vec<(TypeId, V)>) -> Self {
         let (size, shift) = Self::shape(&entries);
-        let mut places: Vec<_> = (0..size).map(|_| None).collect();
+        let nobody = TypeId::of::<Nobody>();
+        let mut places: Vec<_> = (0..size).map(|_| (nobody, V::default())).collect();
         for (type_id, value) in entries {
             let mut place = place(type_id, shift, size);
-            while places[place].is_some() {
+            while places[place].0 != nobody {
                 place = (place + 1) & (size - 1);
             }
-            places[place] = Some((type_id, value));
+            places[place] = (type_id, value);
         }
         Self {
             places: places.into(),
@@ -67,34 +71,35 @@ impl<V> TypeTable<V> {
     }
 
     /// What has the first place that `type_id` may have, and that is nearly always its own: for a
-    /// caller who sees by the value itself whose it is, and asks [`get`](Self::get) if it is another's.
+    /// caller who sees by the value itself whose it is, and asks [`get`](Self::get) if it is another's
+    /// or nobody's.
     #[inline]
     pub(crate) fn likely(&self, type_id: TypeId) -> Option<&V> {
         let place = place(type_id, self.shift, self.places.len());
-        self.places.get(place)?.as_ref().map(|(_, value)| value)
+        self.places.get(place).map(|(_, value)| value)
     }
 
     #[inline]
     pub(crate) fn get(&self, type_id: TypeId) -> Option<&V> {
         let place = place(type_id, self.shift, self.places.len());
-        match self.places.get(place)? {
-            Some((known, value)) if *known == type_id => Some(value),
-            Some(_) => self.get_after(place, type_id),
-            None => None,
+        let (known, value) = self.places.get(place)?;
+        if *known == type_id {
+            return Some(value);
         }
+        self.get_after(place, type_id)
     }
 
-    /// Looks in the places after the first, which something else has taken.
+    /// Looks in the places after the first, unless that is empty.
     #[inline(never)]
     fn get_after(&self, mut place: usize, type_id: TypeId) -> Option<&V> {
-        loop {
+        while self.places[place].0 != TypeId::of::<Nobody>() {
             place = (place + 1) & (self.places.len() - 1);
-            match self.places.get(place)? {
-                Some((known, value)) if *known == type_id => return Some(value),
-                Some(_) => {}
-                None => return None,
+            let (known, value) = &self.places[place];
+            if *known == type_id {
+                return Some(value);
             }
         }
+        None
     }
 
     /// The size, and the bits of the hash, by which the fewest types want a place already taken.
@@ -190,7 +195,9 @@ mod tests {
             for (index, type_id) in known.iter().enumerate() {
                 assert_eq!(table.get(*type_id), (index < count).then_some(&index));
             }
-            let free = table.places.iter().filter(|place| place.is_none()).count();
+            let nobody = TypeId::of::<Nobody>();
+            let free = table.places.iter().filter(|(known, _)| *known == nobody);
+            let free = free.count();
             assert!(free >= table.places.len() / 2);
         }
     }

@@ -18,7 +18,7 @@ use crate::{Lifetime, Name, ServiceName};
 pub(crate) type ServiceId = u32;
 
 /// Where the answer to a key is.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Target {
     pub(crate) service: ServiceId,
     pub(crate) place: Place,
@@ -26,13 +26,14 @@ pub(crate) struct Target {
     pub(crate) view: u32,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) enum Place {
     /// In this cell of the container.
     Root(u32),
     /// In this cell of each scope.
     Scope(u32),
     /// Nowhere: made for whoever asks.
+    #[default]
     Nowhere,
 }
 
@@ -42,13 +43,16 @@ pub(crate) type Cell = OnceLock<View>;
 /// The one answer to a type without a name.
 ///
 /// With the type it answers to it is 64 bytes long, so that finding one among many is a shift.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 #[repr(align(16))]
 pub(crate) struct Answer {
     target: Target,
     /// Where the view is when the target is in the container: here, where a look for the type ends.
     cell: Cell,
 }
+
+#[cfg(target_pointer_width = "64")]
+const _: () = assert!(size_of::<(TypeId, Answer)>() == 64);
 
 impl Answer {
     /// The view, if it is one in the container and exists.
