@@ -4,7 +4,7 @@ use std::panic::Location;
 use std::sync::Arc;
 use std::task::Waker;
 
-use super::waiters::Removed;
+use super::waiters::{A_LITTLE, Removed};
 use super::{
     ConnectFailure, Effects, Gate, Holder, Longest, Mailbox, Outcome, Phase, Place, Refusal, Slot,
     SlotTable, State, TimedOut, Waiter,
@@ -88,9 +88,9 @@ impl<C> State<C> {
             self.delay.was_empty();
             self.guess.forget();
         }
+        // Upkeep sleeps until a caller before this one runs out of time, which has nearly always less.
+        fx.kick |= place.expires.saturating_add(A_LITTLE) < self.looks_at;
         let number = self.waiters.push_back(place, Arc::clone(mailbox));
-        // Upkeep may be asleep until a caller before this one runs out of time.
-        fx.kick |= self.waiters.shuffled();
         self.pump(now, fx);
         // Whoever waits for a check of an idle connection is not short of one.
         self.tally.short += u64::from(self.waiters.len() > self.validating);
@@ -126,7 +126,8 @@ impl<C> State<C> {
             |delivery| fx.deliver(delivery),
         );
         // A caller that comes later has more time than one that is here.
-        next.unwrap_or_else(|| timer.saturating_add(self.rules.acquire_timeout))
+        self.looks_at = next.unwrap_or_else(|| timer.saturating_add(self.rules.acquire_timeout));
+        self.looks_at
     }
 
     /// What a caller is told whose time is over now.
@@ -274,14 +275,20 @@ mod tests {
     }
 
     fn wait(state: &mut State<u32>, now: Nanos, expires: Nanos) -> Waiter<u32> {
+        wait_kicking(state, now, expires).0
+    }
+
+    /// Says also whether upkeep was kicked for it.
+    fn wait_kicking(state: &mut State<u32>, now: Nanos, expires: Nanos) -> (Waiter<u32>, bool) {
+        let mut fx = Effects::none();
         let mailbox = Mailbox::new(Waker::noop().clone());
         let place = Place {
             since: now,
             caller: Location::caller(),
             expires,
         };
-        match state.queue(now, place, &mailbox, &mut Effects::none()) {
-            Given::Place(number) => Waiter { number, mailbox },
+        match state.queue(now, place, &mailbox, &mut fx) {
+            Given::Place(number) => (Waiter { number, mailbox }, fx.kick),
             Given::Refused(refused) => panic!("{refused:?}"),
         }
     }
@@ -308,6 +315,29 @@ mod tests {
             told[0].longest.holder.map(|holder| holder.since),
             Some(SECOND)
         );
+    }
+
+    /// Whoever is held up between reading the clock and taking the lock queues behind callers with more
+    /// time. Where many wait there is always somebody, and each kick has upkeep look at all of them.
+    #[test]
+    fn callers_with_more_time_than_upkeep_sleeps_do_not_kick_it() {
+        const HELD_UP: Nanos = 5_000_000;
+        let now = 100 * SECOND;
+        let (mut state, _held) = lent(1);
+        let time = state.rules.acquire_timeout;
+        state.expire_all(now, now, &mut Effects::none());
+        let mut waiters = vec![wait(&mut state, now, now + time)];
+        let (waiter, kicked) = wait_kicking(&mut state, now + HELD_UP, now + time - HELD_UP);
+        waiters.push(waiter);
+        assert!(kicked, "it has less time than upkeep sleeps");
+        let next = state.expire_all(now, now + HELD_UP, &mut Effects::none());
+        assert_eq!(next, now + time - HELD_UP);
+        for later in HELD_UP..HELD_UP + 100 {
+            let now = now + later;
+            let (waiter, kicked) = wait_kicking(&mut state, now, now + time);
+            waiters.push(waiter);
+            assert!(!kicked, "it has more time than upkeep sleeps");
+        }
     }
 
     #[test]

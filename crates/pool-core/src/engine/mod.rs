@@ -111,6 +111,8 @@ pub(crate) struct State<C> {
     pub(crate) paused_until: Nanos,
     /// When it will be known whether it was right to wait for returns instead of connecting.
     pub(crate) guess_holds_until: Nanos,
+    /// When upkeep looks at the callers' time next, on the timer's clock, unless it is kicked.
+    pub(crate) looks_at: Nanos,
     pub(crate) guess: Guess,
     pub(crate) next_id: u64,
     pub(crate) delay: give_back::QueueDelay,
@@ -228,6 +230,7 @@ impl<C> State<C> {
             saturated_until: None,
             paused_until: crate::clock::NEVER,
             guess_holds_until: crate::clock::NEVER,
+            looks_at: 0,
             guess: Guess::none(),
             next_id: 1,
             delay: give_back::QueueDelay::new(),

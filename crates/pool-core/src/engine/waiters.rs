@@ -26,15 +26,15 @@ pub(crate) struct WaitQueue<T> {
     timed: u32,
     /// The latest time that one of them has.
     latest: Nanos,
-    /// Whether one of them has less time than one before it, since the pool's time was shortened.
-    shuffled: bool,
+    /// The number after that of the last one that has less time than one before it.
+    ordered_from: u64,
 }
 
 /// Above this many entries the memory of an emptied queue is given back.
 const KEEP: usize = 1_024;
 
 /// By how much a caller may be told late that its time is over: a millisecond.
-const A_LITTLE: Nanos = 1_000_000;
+pub(crate) const A_LITTLE: Nanos = 1_000_000;
 
 #[derive(Debug)]
 struct Entry<T> {
@@ -52,7 +52,8 @@ pub(crate) struct Place {
     /// When its time is over, on the timer's clock; [`NEVER`] for a caller with a timer of its own.
     ///
     /// These never decrease along the queue, those without left out, because every caller of one
-    /// pool has the same time; except while callers wait that came before that was shortened.
+    /// pool has the same time; except where that was shortened, and where a caller was held up
+    /// between reading the clock and taking the lock.
     pub(crate) expires: Nanos,
 }
 
@@ -139,7 +140,7 @@ impl<T> WaitQueue<T> {
             queued: 0,
             timed: 0,
             latest: 0,
-            shuffled: false,
+            ordered_from: 0,
         }
     }
 
@@ -155,8 +156,10 @@ impl<T> WaitQueue<T> {
     }
 
     /// Whether the next caller whose time is over may stand behind one with more time.
-    pub(crate) const fn shuffled(&self) -> bool {
-        self.shuffled
+    #[cfg(test)]
+    fn shuffled(&self) -> bool {
+        let front = self.ring.front();
+        front.is_some_and(|entry| entry.number < self.ordered_from)
     }
 
     /// The oldest caller.
@@ -168,14 +171,15 @@ impl<T> WaitQueue<T> {
     pub(crate) fn push_back(&mut self, mut place: Place, mailbox: Arc<Mailbox<T>>) -> u64 {
         if place.expires != NEVER {
             if self.timed == 0 {
-                (self.latest, self.shuffled) = (0, false);
+                (self.latest, self.ordered_from) = (0, 0);
             }
             // The clock is read before the lock is taken, so readings can be a little out of order.
             if place.expires.saturating_add(A_LITTLE) >= self.latest {
                 self.latest = self.latest.max(place.expires);
                 place.expires = self.latest;
             } else {
-                self.shuffled = true;
+                // Its thread was held up between the two, or the pool's time was shortened.
+                self.ordered_from = self.next + 1;
             }
             self.timed += 1;
         }
@@ -231,7 +235,7 @@ impl<T> WaitQueue<T> {
                 });
             } else {
                 next = Some(next.map_or(place.expires, |next| next.min(place.expires)));
-                if !self.shuffled {
+                if entry.number >= self.ordered_from {
                     break;
                 }
             }
@@ -385,6 +389,30 @@ mod tests {
         };
         come(&mut queue, place);
         assert!(!queue.shuffled(), "the old ones are gone");
+    }
+
+    #[test]
+    fn the_order_is_whole_again_once_who_disturbed_it_is_served_whoever_else_waits() {
+        const MS: Nanos = 1_000_000;
+        let mut queue = WaitQueue::new();
+        let push = |queue: &mut WaitQueue<u32>, expires| {
+            let place = Place {
+                expires,
+                ..place(0)
+            };
+            come(queue, place)
+        };
+        let _callers = [100 * MS, 95 * MS, 110 * MS, 120 * MS].map(|at| push(&mut queue, at));
+        assert!(queue.shuffled());
+        assert_eq!(queue.settle_expired(0, || 0, |_| {}), Some(95 * MS));
+        drop(queue.settle_front(0).hand_over());
+        assert!(queue.shuffled());
+        drop(queue.settle_front(0).hand_over());
+        assert!(
+            !queue.shuffled(),
+            "two wait, each with more time than the one before"
+        );
+        assert_eq!(queue.settle_expired(0, || 0, |_| {}), Some(110 * MS));
     }
 
     #[test]
