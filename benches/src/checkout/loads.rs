@@ -46,6 +46,17 @@ pub struct Contention {
     pub tasks: u32,
     pub connections: u32,
     pub time: Duration,
+    pub measured: Measured,
+}
+
+/// What a wait is measured in.
+#[derive(Clone, Copy, Eq, PartialEq)]
+pub enum Measured {
+    /// Time.
+    Nanoseconds,
+    /// Checkouts that others had meanwhile, however long they took: a queue in order of arrival gives
+    /// every caller as many as there are ahead of it. Counting them costs time, so that is not reported.
+    Turns,
 }
 
 /// Each task holds its connection for one turn of the scheduler, as a query that is answered at
@@ -55,17 +66,28 @@ pub async fn contended<P: Peer>(report: &mut Report, load: &Contention) {
     let pool = warm::<P>(load.connections).await;
     let stop = Arc::new(AtomicBool::new(false));
     let counts = Arc::new(AtomicBool::new(false));
+    let turns = Arc::new(AtomicU64::new(0));
+    let measured = load.measured;
     let tasks: Vec<_> = (0..load.tasks)
         .map(|_| {
             let (pool, stop) = (Arc::clone(&pool), Arc::clone(&stop));
-            let counts = Arc::clone(&counts);
+            let (counts, turns) = (Arc::clone(&counts), Arc::clone(&turns));
             tokio::spawn(async move {
                 let mut waits = waits();
                 while !stop.load(Ordering::Relaxed) {
                     let counted = counts.load(Ordering::Relaxed);
                     let asked = Instant::now();
+                    let asked_at = match measured {
+                        Measured::Nanoseconds => 0,
+                        Measured::Turns => turns.load(Ordering::Relaxed),
+                    };
                     let guard = pool.checkout().await;
-                    let waited = u64::try_from(asked.elapsed().as_nanos()).unwrap_or(u64::MAX);
+                    let waited = match measured {
+                        Measured::Nanoseconds => {
+                            u64::try_from(asked.elapsed().as_nanos()).unwrap_or(u64::MAX)
+                        }
+                        Measured::Turns => turns.fetch_add(1, Ordering::Relaxed) - asked_at,
+                    };
                     if counted {
                         waits.saturating_record(waited);
                     }
@@ -88,11 +110,26 @@ pub async fn contended<P: Peer>(report: &mut Report, load: &Contention) {
             .add(task.await.expect("no task panics"))
             .expect("the bounds are the same");
     }
-    let per_second = waits.len() as f64 / elapsed.as_secs_f64();
-    report.add(load.name, P::NAME, "ops_per_s", "1/s", per_second);
-    for (metric, quantile) in [("p50_us", 0.5), ("p99_us", 0.99), ("p999_us", 0.999)] {
-        let wait = waits.value_at_quantile(quantile) as f64 / 1e3;
-        report.add(load.name, P::NAME, metric, "µs", wait);
+    match measured {
+        Measured::Nanoseconds => {
+            let per_second = waits.len() as f64 / elapsed.as_secs_f64();
+            report.add(load.name, P::NAME, "ops_per_s", "1/s", per_second);
+            for (metric, quantile) in [("p50_us", 0.5), ("p99_us", 0.99), ("p999_us", 0.999)] {
+                let wait = waits.value_at_quantile(quantile) as f64 / 1e3;
+                report.add(load.name, P::NAME, metric, "µs", wait);
+            }
+        }
+        Measured::Turns => {
+            let quantiles = [
+                ("p50_turns", 0.5),
+                ("p99_turns", 0.99),
+                ("p999_turns", 0.999),
+            ];
+            for (metric, quantile) in quantiles {
+                let wait = waits.value_at_quantile(quantile) as f64;
+                report.add(load.name, P::NAME, metric, "turns", wait);
+            }
+        }
     }
 }
 

@@ -13,8 +13,10 @@ use std::time::Duration;
 use benches::{Report, targets as judged};
 use clap::Parser;
 
-use crate::loads::{Contention, cancelled, contended, listened, resized, scaled, uncontended};
-use crate::peers::{Bb8, Deadpool, FastPool, Floor, Mobc, Peer, PoolCore, Sqlx};
+use crate::loads::{
+    Contention, Measured, cancelled, contended, listened, resized, scaled, uncontended,
+};
+use crate::peers::{BareQueue, Bb8, Deadpool, FastPool, Floor, Mobc, Peer, PoolCore, Sqlx};
 
 #[derive(Parser)]
 struct Options {
@@ -110,18 +112,28 @@ async fn measure(options: &Options) -> anyhow::Result<Report> {
             tasks: 64,
             connections: 8,
             time,
+            measured: Measured::Nanoseconds,
         },
         Contention {
             name: "checkout/1000x50",
             tasks: 1_000,
             connections: 50,
             time,
+            measured: Measured::Nanoseconds,
+        },
+        Contention {
+            name: "checkout/turns",
+            tasks: 1_000,
+            connections: 50,
+            time: time / 2,
+            measured: Measured::Turns,
         },
     ];
     for load in loads.iter().filter(|load| wanted(load.name)) {
         for _ in 0..rounds {
             with_each!(
                 options,
+                BareQueue => contended::<BareQueue>(&mut report, load),
                 PoolCore => contended::<PoolCore>(&mut report, load),
                 Deadpool => contended::<Deadpool>(&mut report, load),
                 Bb8 => contended::<Bb8>(&mut report, load),

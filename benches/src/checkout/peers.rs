@@ -66,6 +66,47 @@ impl Drop for FloorGuard<'_> {
     }
 }
 
+/// Connections behind a semaphore of tokio's, which serves callers in order, and nothing else: the least
+/// that is a queue.
+pub struct BareQueue {
+    free: tokio::sync::Semaphore,
+    idle: parking_lot::Mutex<Vec<Box<Fake>>>,
+}
+
+pub struct BareGuard<'q> {
+    queue: &'q BareQueue,
+    connection: Option<Box<Fake>>,
+    /// Given back after the connection: fields are dropped after what `drop` does.
+    _turn: tokio::sync::SemaphorePermit<'q>,
+}
+
+impl Peer for BareQueue {
+    const NAME: &'static str = "bare-queue";
+    type Guard<'p> = BareGuard<'p>;
+
+    async fn build(max: u32) -> Self {
+        Self {
+            free: tokio::sync::Semaphore::new(max as usize),
+            idle: parking_lot::Mutex::new((0..max).map(|n| Box::new(Fake(n.into()))).collect()),
+        }
+    }
+
+    async fn checkout(&self) -> BareGuard<'_> {
+        let turn = self.free.acquire().await;
+        BareGuard {
+            queue: self,
+            connection: self.idle.lock().pop(),
+            _turn: turn.expect("it is never closed"),
+        }
+    }
+}
+
+impl Drop for BareGuard<'_> {
+    fn drop(&mut self) {
+        self.queue.idle.lock().extend(self.connection.take());
+    }
+}
+
 /// This project, with its metrics on: they cannot be switched off.
 pub struct PoolCore(pub pool_core::Pool<FakeManager>);
 
