@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
+use crossbeam_utils::CachePadded;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -19,7 +20,7 @@ use crate::hooks::Hooks;
 use crate::runtime_settings::RuntimeSettings;
 use crate::shared::Shared;
 use crate::sizing::Sizer;
-use crate::sync::{CacheLine, Mutex};
+use crate::sync::Mutex;
 use crate::{ConnectionManager, InvalidLimits, Limits, PoolEvent, PooledConnection};
 
 /// A pool of connections that can be resized while it runs.
@@ -62,9 +63,9 @@ impl<M: ConnectionManager> Pool<M> {
             state.ceiling = state.most();
         }
         let shared = Arc::new(Shared {
-            state: CacheLine(Mutex::new(state)),
-            crowded: CacheLine::default(),
-            shut: CacheLine::default(),
+            state: CachePadded::new(Mutex::new(state)),
+            crowded: CachePadded::default(),
+            shut: CachePadded::default(),
             tuned: Mutex::new(RuntimeSettings::of(&settings)),
             watcher: OnceLock::new(),
             clock: Clock::new(settings.time),

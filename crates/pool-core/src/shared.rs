@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use std::task::Waker;
 use std::time::{Duration, SystemTime};
 
+use crossbeam_utils::CachePadded;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -18,7 +19,7 @@ use crate::events::EventHub;
 use crate::hooks::{ConnectionInfo, Hooks};
 use crate::runtime_settings::RuntimeSettings;
 use crate::sizing::Sizer;
-use crate::sync::{CacheLine, Mutex};
+use crate::sync::Mutex;
 use crate::{ConnectionManager, ReleaseCheck};
 
 /// One pool.
@@ -26,12 +27,12 @@ use crate::{ConnectionManager, ReleaseCheck};
 /// Invariant: while `state` is locked nothing awaits, spawns, or calls code of a manager, a hook or
 /// a listener. Wakers are cloned under it, as tokio's own primitives do, and called after it.
 pub(crate) struct Shared<M: ConnectionManager> {
-    pub(crate) state: CacheLine<Mutex<State<M::Connection>>>,
+    pub(crate) state: CachePadded<Mutex<State<M::Connection>>>,
     /// Whether callers are queued, as it was a moment ago: a hint, read without the lock.
-    pub(crate) crowded: CacheLine<AtomicBool>,
+    pub(crate) crowded: CachePadded<AtomicBool>,
     /// Whether the pool is closed: set with the gate, for good, and read without the lock by those who
     /// look before each operation.
-    pub(crate) shut: CacheLine<AtomicBool>,
+    pub(crate) shut: CachePadded<AtomicBool>,
     pub(crate) clock: Clock,
     /// The beginning of the timer's clock.
     pub(crate) epoch: tokio::time::Instant,

@@ -1,27 +1,10 @@
 //! The one lock of the engine, behind a name, so that model checkers can take its place.
 
-use std::ops::Deref;
-
 #[cfg(not(pool_loom))]
 pub(crate) use self::real::{Mutex, MutexGuard};
 
 #[cfg(pool_loom)]
 pub(crate) use self::model::{Mutex, MutexGuard};
-
-/// A value that shares no cache line with its neighbours: who writes it does not take what others
-/// only read from them. 128 bytes, because processors fetch lines in pairs.
-#[derive(Debug, Default)]
-#[repr(align(128))]
-pub(crate) struct CacheLine<T>(pub(crate) T);
-
-impl<T> Deref for CacheLine<T> {
-    type Target = T;
-
-    #[inline]
-    fn deref(&self) -> &T {
-        &self.0
-    }
-}
 
 #[cfg(not(pool_loom))]
 mod real {

@@ -3,11 +3,12 @@
 use std::hint;
 use std::sync::Arc;
 
+use crossbeam_utils::CachePadded;
+
 use crate::hold::Hold;
 use crate::inner::Inner;
 use crate::key::TypeTable;
 use crate::registry::{Answer, Registry};
-use crate::shards::Apart;
 use crate::stakes::Stakes;
 
 /// What a scope stands in, which it keeps alive.
@@ -25,7 +26,7 @@ pub(crate) enum Around {
 }
 
 /// What scopes share to keep the container, one for each thread that opens any.
-pub(crate) type Stake = Apart<Held>;
+pub(crate) type Stake = CachePadded<Held>;
 
 #[derive(Debug)]
 pub(crate) struct Held {

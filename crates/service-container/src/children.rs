@@ -7,8 +7,10 @@
 
 use std::sync::{Arc, OnceLock, Weak};
 
+use crossbeam_utils::CachePadded;
+
 use crate::ledger::{Joinable, Ledger};
-use crate::shards::{self, Apart};
+use crate::shards;
 use crate::sync::{Mutex, lock};
 
 /// See the module's documentation.
@@ -20,7 +22,7 @@ pub(crate) struct Children<C> {
     parts: OnceLock<Box<[Part<C>]>>,
 }
 
-type Part<C> = Apart<Mutex<Places<C>>>;
+type Part<C> = CachePadded<Mutex<Places<C>>>;
 
 /// Places are reused, so that opening a scope costs no allocation here.
 #[derive(Debug)]
@@ -86,7 +88,7 @@ impl<C> Children<C> {
 
     fn parts(&self) -> Box<[Part<C>]> {
         let part = || {
-            Apart::new(Mutex::new(Places {
+            CachePadded::new(Mutex::new(Places {
                 places: Vec::new(),
                 free: Vec::new(),
             }))

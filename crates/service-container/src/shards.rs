@@ -5,8 +5,9 @@
 //! several times, and a thread uses the part with its own number.
 
 use std::cell::Cell;
-use std::ops::Deref;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use crossbeam_utils::CachePadded;
 
 /// How many parts there are. A machine with more processors than this works too: some share a part.
 #[cfg(not(loom))]
@@ -32,34 +33,13 @@ pub(crate) fn mine() -> usize {
     })
 }
 
-/// Keeps a value out of the cache lines of its neighbours. Two lines, because they are fetched in
-/// pairs.
-#[derive(Debug, Default)]
-#[repr(align(128))]
-pub(crate) struct Apart<T>(T);
-
-impl<T> Apart<T> {
-    pub(crate) const fn new(value: T) -> Self {
-        Self(value)
-    }
-}
-
-impl<T> Deref for Apart<T> {
-    type Target = T;
-
-    #[inline]
-    fn deref(&self) -> &T {
-        &self.0
-    }
-}
-
 /// Gives out numbers that differ, beginning above 0. They are in order only within a thread.
 #[derive(Debug)]
-pub(crate) struct Numbers(Box<[Apart<AtomicU64>]>);
+pub(crate) struct Numbers(Box<[CachePadded<AtomicU64>]>);
 
 impl Numbers {
     pub(crate) fn new() -> Self {
-        Self((0..SHARDS).map(|_| Apart::default()).collect())
+        Self((0..SHARDS).map(|_| CachePadded::default()).collect())
     }
 
     pub(crate) fn next(&self) -> u64 {

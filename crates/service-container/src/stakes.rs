@@ -8,35 +8,37 @@
 
 use std::sync::Arc;
 
-use crate::shards::{self, Apart};
+use crossbeam_utils::CachePadded;
+
+use crate::shards;
 use crate::sync::{Mutex, lock};
 
 /// The stakes that a container has at hand. `S` holds the container.
 #[derive(Debug)]
-pub(crate) struct Stakes<S>(Box<[Apart<Mutex<Entry<S>>>]>);
+pub(crate) struct Stakes<S>(Box<[CachePadded<Mutex<Entry<S>>>]>);
 
 #[derive(Debug)]
 enum Entry<S> {
     /// Nobody has asked yet.
     Open,
-    AtHand(Arc<Apart<S>>),
+    AtHand(Arc<CachePadded<S>>),
     Withdrawn,
 }
 
 impl<S> Stakes<S> {
     pub(crate) fn new() -> Self {
-        let entry = |_| Apart::new(Mutex::new(Entry::Open));
+        let entry = |_| CachePadded::new(Mutex::new(Entry::Open));
         Self((0..shards::SHARDS).map(entry).collect())
     }
 
     /// The stake of this thread, made if there is none yet; `None` when they are withdrawn.
-    pub(crate) fn take(&self, make: impl FnOnce() -> S) -> Option<Arc<Apart<S>>> {
+    pub(crate) fn take(&self, make: impl FnOnce() -> S) -> Option<Arc<CachePadded<S>>> {
         let mut entry = lock(&self.0[shards::mine()]);
         match &*entry {
             Entry::AtHand(stake) => Some(Arc::clone(stake)),
             Entry::Withdrawn => None,
             Entry::Open => {
-                let stake = Arc::new(Apart::new(make()));
+                let stake = Arc::new(CachePadded::new(make()));
                 *entry = Entry::AtHand(Arc::clone(&stake));
                 Some(stake)
             }

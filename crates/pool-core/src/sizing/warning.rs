@@ -172,7 +172,10 @@ mod tests {
 
     /// Constant demand, simulated step by step: without a warning a pool never takes back a step.
     #[test]
-    #[cfg_attr(miri, ignore = "nine million evaluations, without any memory of their own")]
+    #[cfg_attr(
+        miri,
+        ignore = "nine million evaluations, without any memory of their own"
+    )]
     fn without_a_warning_no_step_is_taken_back_at_constant_demand() {
         use crate::sizing::{Direction, Observation, SizingPolicy as _, ThresholdPolicy};
         let mut flapped = 0;
