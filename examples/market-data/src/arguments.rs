@@ -7,9 +7,12 @@ use anyhow::{Result, ensure};
 use clap::Parser;
 use connection_factory::FactoryConfig;
 
+const EXIT_STATUS: &str = "Exit status: 0 after a whole run that was good, 130 after a good one that \
+     a signal, or a reader of its output that went away, ended early, 1 where anything was wrong.";
+
 /// A service over a PostgreSQL and a MongoDB pool, under a load that rises, bursts and falls.
 #[derive(Debug, Parser)]
-#[command(name = "market-data")]
+#[command(name = "market-data", after_help = EXIT_STATUS)]
 pub(crate) struct Arguments {
     /// How long the load lasts.
     #[arg(long, value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86_400))]

@@ -1,5 +1,6 @@
 //! What is shown while the service runs: a table that is drawn anew, or a line a second.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +11,9 @@ use parking_lot::Mutex;
 use pool_core::{Histograms, PoolCounts, PoolEvent};
 use pool_mongo::MongoPool;
 use pool_postgres::PostgresPool;
+use tokio_util::sync::CancellationToken;
 
+use crate::output::say;
 use crate::serve::{Load, Served};
 use crate::subject::{PerSubject, SUBJECTS};
 use crate::truth::Observer;
@@ -117,7 +120,13 @@ impl Live {
     }
 
     /// Shows the last second.
-    pub(crate) fn show(&mut self, elapsed: Duration, total: Duration, load: Load) {
+    pub(crate) fn show(
+        &mut self,
+        elapsed: Duration,
+        total: Duration,
+        load: Load,
+        stop: &CancellationToken,
+    ) -> io::Result<()> {
         let rows = SUBJECTS.map(|database| self.row(database));
         let head = format!(
             "{:>3} of {} s  {:<6} {:>2} operations at once",
@@ -129,7 +138,7 @@ impl Live {
         match &self.terminal {
             None => {
                 let rows: Vec<_> = rows.iter().map(Row::line).collect();
-                println!("{head} | {}", rows.join(" | "));
+                say(stop, format_args!("{head} | {}", rows.join(" | ")))?;
             }
             Some(terminal) => {
                 let decisions = rows.each_ref().map(Row::decision);
@@ -142,6 +151,7 @@ impl Live {
                 self.drawn = text.lines().count();
             }
         }
+        Ok(())
     }
 
     fn row(&mut self, database: Database) -> Row {

@@ -4,13 +4,12 @@
 //! operation has a context with its handler and its name, uses the pools and is disposed of. What
 //! it adds is a load, a look at what the servers themselves count, and a report.
 
-#![allow(clippy::print_stdout, reason = "the report is the program's purpose")]
-
 mod arguments;
 mod data;
 mod history;
 mod live;
 mod load_profile;
+mod output;
 mod page;
 mod quotes;
 mod report;

@@ -11,14 +11,20 @@ use anyhow::{Context as _, Result};
 use pool_telemetry::{Listener, Registry};
 use test_browser::{Browser, BrowserError};
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 use crate::live::ShownPools;
+use crate::output::say;
 
 /// The variable that the console reads as well.
 const TOKEN: &str = "POOLCTL_TOKEN";
 
 /// Shows both pools at `address` and says where that is.
-pub(crate) async fn open(address: &str, pools: &ShownPools) -> Result<Listener> {
+pub(crate) async fn open(
+    address: &str,
+    pools: &ShownPools,
+    stop: &CancellationToken,
+) -> Result<Listener> {
     let registry = Registry::new();
     // Their own names differ from run to run, so that the servers can tell runs apart.
     registry.register_as("market-data/postgresql", Arc::new(pools.postgres.clone()))?;
@@ -32,9 +38,12 @@ pub(crate) async fn open(address: &str, pools: &ShownPools) -> Result<Listener> 
         .token(token.clone())
         .start()
         .await?;
-    println!("live page: http://{}/", listener.address());
+    say(
+        stop,
+        format_args!("live page: http://{}/", listener.address()),
+    )?;
     if !given {
-        println!("operator's token: {token}");
+        say(stop, format_args!("operator's token: {token}"))?;
     }
     Ok(listener)
 }
@@ -73,13 +82,18 @@ impl Picture {
     }
 
     /// Waits until it is written.
-    pub(crate) async fn finish(&mut self) -> Result<()> {
+    pub(crate) async fn finish(&mut self, stop: &CancellationToken) -> Result<()> {
         let Some(taking) = self.taking.take() else {
             return Ok(());
         };
         match taking.await? {
-            Ok(file) => println!("picture of the live page: {}", file.display()),
-            Err(missing @ BrowserError::Missing) => println!("no picture of the page: {missing}"),
+            Ok(file) => say(
+                stop,
+                format_args!("picture of the live page: {}", file.display()),
+            )?,
+            Err(missing @ BrowserError::Missing) => {
+                say(stop, format_args!("no picture of the page: {missing}"))?;
+            }
             Err(error) => return Err(error).context("no picture of the live page"),
         }
         Ok(())

@@ -1,12 +1,15 @@
 //! What came of it, for people and as JSON.
 
+use std::io;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use comfy_table::{CellAlignment, Table};
 use connection_factory::Database;
 use serde::Serialize;
+use tokio_util::sync::CancellationToken;
 
+use crate::output::say;
 use crate::subject::{PerSubject, SUBJECTS};
 
 /// The results of a run. What was not reached before it ended early is missing.
@@ -84,7 +87,7 @@ impl Report {
     }
 
     /// Prints the table, and each reason why the run is not good.
-    pub(crate) fn print(&self) {
+    pub(crate) fn print(&self, stop: &CancellationToken) -> io::Result<()> {
         let mut table = Table::new();
         table.load_style(comfy_table::presets::ASCII_MARKDOWN);
         table.set_header(["metric", "unit", "postgresql", "mongodb"]);
@@ -101,10 +104,11 @@ impl Report {
         for column in table.column_iter_mut().skip(2) {
             column.set_cell_alignment(CellAlignment::Right);
         }
-        println!("{table}");
+        say(stop, table)?;
         for failure in &self.failures {
-            println!("FAILED: {failure}");
+            say(stop, format_args!("FAILED: {failure}"))?;
         }
+        Ok(())
     }
 
     /// Writes the results as JSON.

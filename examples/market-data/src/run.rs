@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::arguments::{Arguments, RunNames};
 use crate::live::{Heard, Live, ShownPools, listen};
 use crate::load_profile::{LoadProfile, Phase};
+use crate::output::say;
 use crate::page::{self, Picture};
 use crate::report::Report;
 use crate::serve::{self, Load, Market, Served};
@@ -29,7 +30,8 @@ const STEP: Duration = Duration::from_millis(100);
 /// A run that lasts this long ends with a quiet time in which the servers' own counts fall as well.
 const SOCKETS_FOLLOW: Duration = Duration::from_secs(15);
 
-/// The exit code of a run that was told to end early and has seen nothing wrong until then.
+/// The exit code of a run that was told to end early, by a signal or by a reader that went away, and has
+/// seen nothing wrong until then.
 const STOPPED: u8 = 130;
 
 const LOAD: LoadProfile = LoadProfile {
@@ -42,9 +44,12 @@ const LOAD: LoadProfile = LoadProfile {
 pub(crate) async fn run(arguments: &Arguments) -> Result<ExitCode> {
     arguments.check_outputs()?;
     let names = RunNames::new();
-    println!("schema and database: {}", names.database);
-    let config = arguments.config(&names)?;
     let stop = stop_signal()?;
+    say(
+        &stop,
+        format_args!("schema and database: {}", names.database),
+    )?;
+    let config = arguments.config(&names)?;
 
     // Set up the service container with the connection pools.
     let set_up = async {
@@ -55,8 +60,8 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<ExitCode> {
     let (container, observer) = tokio::select! {
         biased;
         () = stop.cancelled() => {
-            println!("stopped before anything was begun");
-            return Ok(ExitCode::FAILURE);
+            say(&stop, "stopped before anything was begun")?;
+            return Ok(ExitCode::from(STOPPED));
         }
         set_up = set_up => set_up?,
     };
@@ -64,6 +69,8 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<ExitCode> {
     let mut report = Report::default();
     let observer = Arc::new(observer);
     let worked = work(arguments, &names, &container, &observer, &stop, &mut report).await;
+    // Who goes away while the servers are left, or does not read the report, has stopped nothing.
+    let stopped = stop.is_cancelled();
     if let Err(error) = worked {
         report.fail(crate::explain(&error));
     }
@@ -73,7 +80,7 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<ExitCode> {
 
     // Clean up when done.
     match container.dispose().await {
-        Ok(ended) => println!("{ended}"),
+        Ok(ended) => say(&stop, ended)?,
         Err(unclean) => report.fail(unclean.to_string()),
     }
     for database in SUBJECTS {
@@ -89,14 +96,14 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<ExitCode> {
     }
     observer.close().await;
 
-    report.print();
-    let stopped = stop.is_cancelled();
+    report.print(&stop)?;
     if let Some(path) = &arguments.json {
         if stopped {
-            println!("stopped early: {} is not written", path.display());
+            let path = path.display();
+            say(&stop, format_args!("stopped early: {path} is not written"))?;
         } else {
             report.write(path)?;
-            println!("results: {}", path.display());
+            say(&stop, format_args!("results: {}", path.display()))?;
         }
     }
     Ok(if report.is_good() && stopped {
@@ -127,7 +134,7 @@ async fn work(
     };
 
     let outcome = async {
-        let market = load(container, names, report).await?;
+        let market = load(container, names, stop, report).await?;
         let served = Arc::new(Served::default());
         serve(
             arguments, container, observer, &heard, stop, &market, &served, report,
@@ -149,7 +156,12 @@ async fn work(
 }
 
 /// Loads the market data and reads every row of it back.
-async fn load(container: &Container, names: &RunNames, report: &mut Report) -> Result<Arc<Market>> {
+async fn load(
+    container: &Container,
+    names: &RunNames,
+    stop: &CancellationToken,
+    report: &mut Report,
+) -> Result<Arc<Market>> {
     let market = Market {
         history: data::history()?,
         quotes: data::quotes()?,
@@ -166,7 +178,10 @@ async fn load(container: &Container, names: &RunNames, report: &mut Report) -> R
     let loaded = loaded.await;
     context.dispose().await?;
     let (history, quotes) = loaded.context("the market data could not be loaded")?;
-    println!("loaded and read back {history} trading days and {quotes} quotes");
+    say(
+        stop,
+        format_args!("loaded and read back {history} trading days and {quotes} quotes"),
+    )?;
     report.count(Database::Postgresql, "rows_verified", history, history);
     report.count(Database::Mongodb, "rows_verified", quotes, quotes);
     Ok(Arc::new(market))
@@ -199,7 +214,7 @@ async fn serve(
     // Listen to events.
     pools.postgres.add_listener(log_errors("postgresql"));
     pools.mongodb.add_listener(log_errors("mongodb"));
-    let page = page::open(&arguments.listen, &pools).await?;
+    let page = page::open(&arguments.listen, &pools, stop).await?;
     let mut picture = Picture::new(arguments.screenshot.clone(), page.address());
     let mut sizes = Sizes::of(&pools);
     let mut live = Live::new(
@@ -246,11 +261,11 @@ async fn serve(
         sender.send_replace(load);
         if elapsed.as_secs() > shown {
             shown = elapsed.as_secs();
-            live.show(elapsed, total, load);
+            live.show(elapsed, total, load, stop)?;
         }
     }
     if stop.is_cancelled() {
-        println!("stopped after {:.1?}", began.elapsed());
+        say(stop, format_args!("stopped after {:.1?}", began.elapsed()))?;
     }
     let after_peak = PerSubject::new(|database| pools.counts(database));
     let server_after = PerSubject::new(|database| observer.counts(database).now());
@@ -259,7 +274,7 @@ async fn serve(
         ended.context("a client ended by a panic")?;
     }
     let lasted = began.elapsed();
-    picture.finish().await?;
+    picture.finish(stop).await?;
     page.stop().await;
 
     for database in SUBJECTS {

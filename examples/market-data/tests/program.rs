@@ -30,7 +30,14 @@ fn servers() -> Option<Servers> {
 
 impl Servers {
     fn start(&self, arguments: &[&str]) -> Child {
-        Command::new(env!("CARGO_BIN_EXE_market-data"))
+        self.command(arguments)
+            .spawn()
+            .expect("the program was built")
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_market-data"));
+        command
             .args(arguments)
             .arg("--headless")
             .env("POSTGRES_URL", &self.postgres)
@@ -40,9 +47,8 @@ impl Servers {
             .env_remove("POOLS_RULES_AS_THEY_ARE")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the program was built")
+            .stderr(Stdio::piped());
+        command
     }
 
     fn run(&self, arguments: &[&str]) -> Ended {
@@ -181,6 +187,40 @@ fn a_signal_ends_a_run_early_with_its_report_and_nothing_left() {
         assert!(output.contains("rows verified"), "{signal}: {output}");
         assert_eq!(servers.left_behind(&output), (false, false), "{signal}");
     }
+}
+
+#[test]
+fn a_reader_that_goes_away_ends_a_run_early_with_nothing_left() {
+    let Some(servers) = servers() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let results = folder.path().join("results.json");
+    let arguments = ["--seconds", "600", "--json", results.to_str().unwrap()];
+    for last in ["schema and database: ", " operations at once"] {
+        let mut child = servers.start(&arguments);
+        let mut output = String::new();
+        let mut lines = BufReader::new(child.stdout.take().unwrap());
+        while !output.contains(last) {
+            let read = lines.read_line(&mut output).unwrap();
+            assert!(read > 0, "it ended before its reader: {output}");
+        }
+        drop(lines);
+        let gone = Instant::now();
+        let ended = child.wait_with_output().unwrap();
+        let errors = String::from_utf8_lossy(&ended.stderr);
+        assert_eq!(ended.status.code(), Some(130), "{last}: {errors}");
+        assert!(!errors.contains("panicked"), "{last}: {errors}");
+        assert!(gone.elapsed() < Duration::from_secs(30), "{last}: {errors}");
+        assert_eq!(servers.left_behind(&output), (false, false), "{last}");
+    }
+
+    // Nobody has ever read.
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let ended = servers.command(&arguments).stdout(writer).output().unwrap();
+    let errors = String::from_utf8_lossy(&ended.stderr);
+    assert_eq!(ended.status.code(), Some(130), "{errors}");
+    assert_eq!(errors, "");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
 }
 
 /// A run with bad input ends in one line that has all of `wanted`, and no secret.
