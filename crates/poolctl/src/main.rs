@@ -1,11 +1,10 @@
 //! A console for elastic connection pools: `top`, explanations and operations in a terminal.
 
-#![allow(clippy::print_stdout, reason = "what it prints is its purpose")]
-
 mod client;
 mod table;
 
-use std::io::ErrorKind;
+use std::fmt::Display;
+use std::io::{self, ErrorKind, Write as _};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -109,7 +108,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     let client = Client::new(&arguments.url, arguments.token.as_deref());
     let change = |Pool { pool }: &Pool, operation: &str, body: Value| {
         let after = client.change(pool, operation, &body)?;
-        println!("{}", table::of(&[after]));
+        say(table::of(&[after]))?;
         anyhow::Ok(())
     };
     match &arguments.command {
@@ -121,9 +120,9 @@ fn run(arguments: &Arguments) -> Result<()> {
         Command::List { json } => {
             let told = client.pools()?;
             if *json {
-                println!("{told:#}");
+                say(format_args!("{told:#}"))?;
             } else {
-                println!("{}", table::of(pools(&told)));
+                say(table::of(pools(&told)))?;
             }
             Ok(())
         }
@@ -144,6 +143,14 @@ fn run(arguments: &Arguments) -> Result<()> {
     }
 }
 
+/// Prints a line. A reader that has gone away has had enough, which is no error.
+fn say(line: impl Display) -> io::Result<()> {
+    match writeln!(io::stdout(), "{line}") {
+        Err(gone) if gone.kind() == ErrorKind::BrokenPipe => Ok(()),
+        written => written,
+    }
+}
+
 fn pools(told: &Value) -> &[Value] {
     told["pools"].as_array().map_or(&[], Vec::as_slice)
 }
@@ -151,19 +158,22 @@ fn pools(told: &Value) -> &[Value] {
 fn explain(told: &Value) -> Result<()> {
     let all = |field: &str| told[field].as_array().cloned().unwrap_or_default();
     for sentence in all("why") {
-        println!("{}", sentence.as_str().unwrap_or_default());
+        say(sentence.as_str().unwrap_or_default())?;
     }
     for warning in all("warnings") {
-        println!("warning: {}", warning.as_str().unwrap_or_default());
+        say(format_args!(
+            "warning: {}",
+            warning.as_str().unwrap_or_default()
+        ))?;
     }
     let decisions = all("decisions");
     if !decisions.is_empty() {
-        println!("\nlatest decisions:");
+        say("\nlatest decisions:")?;
     }
     for decision in decisions.iter().take(10) {
         let (direction, reason) = (&decision["direction"], &decision["reason"]);
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        println!("  {:<5} {}", text(direction), text(reason));
+        say(format_args!("  {:<5} {}", text(direction), text(reason)))?;
     }
     Ok(())
 }

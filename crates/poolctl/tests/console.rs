@@ -38,9 +38,19 @@ async fn stage() -> Stage {
 
 impl Stage {
     async fn run(&self, token: Option<&'static str>, arguments: &[&'static str]) -> Ended {
+        self.run_into(Stdio::piped(), token, arguments).await
+    }
+
+    async fn run_into(
+        &self,
+        output: impl Into<Stdio>,
+        token: Option<&'static str>,
+        arguments: &[&'static str],
+    ) -> Ended {
         let mut command = Command::new(env!("CARGO_BIN_EXE_poolctl"));
         command
             .args(arguments)
+            .stdout(output)
             .env("POOLCTL_URL", format!("http://{}", self.listener.address()))
             .env_remove("POOLCTL_TOKEN");
         if let Some(token) = token {
@@ -131,6 +141,29 @@ async fn only_the_token_changes_anything() {
         .run(Some(TOKEN), &["resize", "shop/orders", "9", "3"])
         .await;
     refused.says(false, "min 9 is above max 3");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reader_that_has_gone_away_is_no_error() {
+    let stage = stage().await;
+    let commands: [&[&str]; 4] = [
+        &["list"],
+        &["list", "--json"],
+        &["explain", "shop/orders"],
+        &["resize", "shop/orders", "2", "9"],
+    ];
+    for arguments in commands {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let ended = stage.run_into(writer, Some(TOKEN), arguments).await;
+        assert!(ended.good && ended.errors.is_empty(), "{ended:?}");
+    }
+    assert_eq!(stage.pool.limits().max(), 9);
+    // Of one that failed it is still told.
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let ended = stage.run_into(writer, None, &["explain", "nobody"]).await;
+    ended.says(false, "no pool has the name `nobody`");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
