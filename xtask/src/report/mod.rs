@@ -26,6 +26,8 @@ struct Chart {
     ours: &'static str,
     /// What is done there, for whoever does not see the picture.
     work: &'static str,
+    /// Whose bars would leave no room for the others'; they are told beside the picture.
+    without: &'static [&'static str],
 }
 
 const CHARTS: &[Chart] = &[
@@ -35,6 +37,15 @@ const CHARTS: &[Chart] = &[
         metric: "ops_per_s",
         ours: "pool-postgres",
         work: "select 1 by fifty tasks on ten connections",
+        without: &[],
+    },
+    Chart {
+        name: "checkout-uncontended",
+        benchmark: "checkout/uncontended",
+        metric: "ns_per_op",
+        ours: "pool-core",
+        work: "a checkout for which nobody else waits",
+        without: &["mobc", "sqlx"],
     },
     Chart {
         name: "checkout-contended",
@@ -42,6 +53,7 @@ const CHARTS: &[Chart] = &[
         metric: "ops_per_s",
         ours: "pool-core",
         work: "checkouts by sixty-four tasks on eight connections",
+        without: &[],
     },
     Chart {
         name: "checkout-waits",
@@ -49,6 +61,7 @@ const CHARTS: &[Chart] = &[
         metric: "p99_us",
         ours: "pool-core",
         work: "waits of sixty-four tasks for eight connections",
+        without: &[],
     },
 ];
 
@@ -61,15 +74,27 @@ impl Chart {
         format!("{}.svg", self.name)
     }
 
+    /// What has a bar, and what has none.
+    fn rows<'f>(&self, figures: &'f Figures) -> (Vec<&'f Row>, Vec<&'f Row>) {
+        figures
+            .of(self.benchmark)
+            .filter(|row| row.metric == self.metric)
+            .partition(|row| !self.without.contains(&row.subject.as_str()))
+    }
+
     /// The picture in a page, with its numbers for whoever does not see it.
     fn shown(&self, figures: &Figures, folder: &str) -> String {
-        let rows = figures.of(self.benchmark);
-        let rows: Vec<_> = rows.filter(|row| row.metric == self.metric).collect();
-        let bar = |row: &&Row| format!("{} {}", row.subject, figures::number(row.value));
-        let bars = rows.iter().map(bar).collect::<Vec<_>>().join(", ");
-        let unit = rows.first().map_or("", |row| row.unit.as_str());
+        let (drawn, left_out) = self.rows(figures);
+        let told = |rows: &[&Row]| {
+            let bar = |row: &&Row| format!("{} {}", row.subject, figures::number(row.value));
+            rows.iter().map(bar).collect::<Vec<_>>().join(", ")
+        };
+        let unit = drawn.first().map_or("", |row| row.unit.as_str());
         let what = figures::name(self.metric);
-        let text = format!("Bars, {}, {what} in {unit}: {bars}", self.work);
+        let mut text = format!("Bars, {}, {what} in {unit}: {}", self.work, told(&drawn));
+        if !left_out.is_empty() {
+            text.push_str(&format!("; without a bar: {}", told(&left_out)));
+        }
         format!("![{text}]({folder}{})", self.file())
     }
 }
@@ -154,7 +179,8 @@ fn made(root: &Path) -> Result<Vec<(PathBuf, String)>> {
         .collect();
     for chart in &charts {
         let figures = figures(chart.suite())?;
-        let drawn = chart::bars(&figures, chart.benchmark, chart.metric, chart.ours)?;
+        let (rows, _left_out) = chart.rows(&figures);
+        let drawn = chart::bars(&rows, chart.ours).context(chart.name)?;
         made.push((folder.join(chart.file()), drawn));
     }
     for page in pages(root)? {
@@ -224,5 +250,16 @@ mod tests {
             "![Bars, select 1 by fifty tasks on ten connections, operations in 1/s: us 4,000, \
              them 1,000](pictures/postgres-select.svg)"
         );
+        let without = Chart {
+            without: &["them"],
+            ..CHARTS[0]
+        };
+        assert_eq!(
+            without.shown(&figures, ""),
+            "![Bars, select 1 by fifty tasks on ten connections, operations in 1/s: us 4,000; \
+             without a bar: them 1,000](postgres-select.svg)"
+        );
+        let (drawn, _left_out) = without.rows(&figures);
+        assert_eq!(drawn.len(), 1);
     }
 }
