@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use integration_tests::prometheus::json;
-use pool_core::Pool;
+use pool_core::{Pool, ServerState};
 use pool_telemetry::Registry;
 use pool_testkit::ScriptedManager;
 use serde_json::Value;
@@ -49,6 +49,49 @@ fn card(browser: &mut Browser, pool: &str) -> Vec<String> {
     let all = all.as_array().unwrap().iter();
     all.map(|one| one.as_str().unwrap_or_default().to_owned())
         .collect()
+}
+
+/// The sockets below a pool as the page shows them, row by row; `null` if it shows nothing of the kind.
+fn sockets(browser: &mut Browser, pool: &str) -> Value {
+    let table = format!("document.querySelector('[data-pool=\"{pool}\"] table.sockets')");
+    let texts = "row => [...row.cells].map(cell => cell.textContent)";
+    let rows = format!("[...{table}.tBodies[0].rows].map({texts})");
+    browser
+        .evaluate(&format!("{table}?.checkVisibility() ? {rows} : null"))
+        .unwrap()
+}
+
+/// The same of what the listener tells of that pool.
+fn told_sockets(pool: &Value) -> Value {
+    let servers = pool["servers"].as_array().unwrap();
+    let row = |server: &Value| {
+        let ready = server["ready"].as_bool().unwrap();
+        let state = if ready { "ready" } else { "paused" };
+        let mut row = vec![
+            server["address"].as_str().unwrap().to_owned(),
+            state.to_owned(),
+        ];
+        for number in ["open", "inUse", "connecting", "connectFailures", "cleared"] {
+            row.push(server[number].as_u64().unwrap().to_string());
+        }
+        row
+    };
+    match servers.iter().map(row).collect::<Vec<_>>() {
+        rows if rows.is_empty() => Value::Null,
+        rows => serde_json::json!(rows),
+    }
+}
+
+/// A server whose numbers all differ, from each other and from those of any other `which`.
+fn server(address: &str, which: u32) -> ServerState {
+    let mut server = ServerState::new(address);
+    server.ready = which.is_multiple_of(2);
+    server.open = 10 * which + 5;
+    server.in_use = 10 * which + 4;
+    server.connecting = 10 * which + 3;
+    server.connect_failures = u64::from(10 * which + 2);
+    server.cleared = u64::from(10 * which + 1);
+    server
 }
 
 /// What the listener tells of a pool, by the same names.
@@ -125,26 +168,40 @@ async fn the_page_follows_what_changes() {
     .await
     .unwrap();
     let mut seen = BTreeSet::new();
-    for (callers, max) in [
-        (1, 4),
-        (4, 4),
-        (7, 4),
-        (7, 6),
-        (2, 6),
-        (0, 3),
-        (5, 2),
-        (3, 8),
-    ] {
+    let mut below = BTreeSet::new();
+    for (step, (callers, max, servers)) in (0..).zip([
+        (1, 4, &[][..]),
+        (4, 4, &["a.example:27017"]),
+        (7, 4, &["a.example:27017", "b.example:27017", "[::1]:27017"]),
+        (7, 6, &["b.example:27017", "c.example:27017"]),
+        (2, 6, &["c.example:27017", "b.example:27017"]),
+        (0, 3, &[]),
+        (5, 2, &["<i>a</i>.example:27017"]),
+        (3, 8, &["a.example:27017", "b.example:27017"]),
+    ]) {
+        let servers = (10 * step..).zip(servers);
+        script.set_servers(
+            servers
+                .map(|(which, address)| server(address, which))
+                .collect(),
+        );
         pool.set_limits(1, max).unwrap();
         let load = Load::still(&pool, callers).await;
         let own = page.clone();
         let (back, shown) = tokio::task::spawn_blocking(move || {
             let own = told(&own, "moving");
-            let expected = NUMBERS.map(|field| own[field].to_string()).to_vec();
+            let numbers = NUMBERS.map(|field| own[field].to_string()).to_vec();
+            let expected = (numbers, told_sockets(&own));
             let began = Instant::now();
-            while card(&mut browser, "moving") != expected {
+            loop {
+                let shown = (
+                    card(&mut browser, "moving"),
+                    sockets(&mut browser, "moving"),
+                );
+                if shown == expected {
+                    break;
+                }
                 let late = began.elapsed() > Duration::from_secs(5);
-                let shown = card(&mut browser, "moving");
                 assert!(!late, "{callers} of {max}: {shown:?}, {expected:?}");
                 std::thread::sleep(Duration::from_millis(20));
             }
@@ -153,13 +210,15 @@ async fn the_page_follows_what_changes() {
         .await
         .unwrap();
         browser = back;
-        seen.insert(shown);
+        seen.insert(shown.0);
+        below.insert(shown.1.to_string());
         drop(load);
         while pool.pool_metrics().active_connections > 0 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
     assert!(seen.len() >= 7, "too little has changed: {seen:?}");
+    assert_eq!(below.len(), 7, "twice none, and six others: {below:?}");
 
     pool.set_limits(1, 2).unwrap();
     let load = Load::restless(&pool);
@@ -212,7 +271,10 @@ async fn the_page_shows_what_is_and_does_what_it_is_told() {
     let Some(mut browser) = browser() else { return };
     let registry = Registry::new();
     let (orders, _script) = pool("shop/orders");
-    let (stock, _other) = pool("shop/stock");
+    let (stock, other) = pool("shop/stock");
+    // One of the five has sockets below its connections; to one server by a name that fits no phone.
+    let long = "shop-shard-00-01.some-cluster.of-a-provider.example:27017";
+    other.set_servers(vec![server("db.example:27017", 1), server(long, 99_999)]);
     registry.register(orders.clone()).unwrap();
     // Neither registered in the order of their names, nor told in it.
     registry.register(stock.clone()).unwrap();
@@ -251,13 +313,38 @@ async fn the_page_shows_what_is_and_does_what_it_is_told() {
             .unwrap();
         // Nothing moves now, so the same moment is any moment.
         let told = json(&format!("{page}api/pools"));
+        let mut below = Vec::new();
         for pool in told["pools"].as_array().unwrap() {
             let name = pool["name"].as_str().unwrap();
+            let on_page = sockets(&mut browser, name);
+            assert_eq!(on_page, told_sockets(pool), "{name}");
+            if !on_page.is_null() {
+                below.push(name);
+            }
             for field in NUMBERS {
                 let on_page = shown(&mut browser, name, field);
                 assert_eq!(on_page, pool[field].to_string(), "{name}: {field}");
             }
         }
+        assert_eq!(below, ["shop/stock"]);
+        let table = "document.querySelector('[data-pool=\"shop/stock\"] table.sockets')";
+        let heads = format!(
+            "[{table}.caption.textContent, ...[...{table}.querySelectorAll('th')]\
+             .map(head => `${{head.scope}} ${{head.textContent}}`)]"
+        );
+        let expected = serde_json::json!([
+            "Sockets, server by server",
+            "col server",
+            "col state",
+            "col open",
+            "col in use",
+            "col opening",
+            "col failed",
+            "col cleared",
+            "row db.example:27017",
+            format!("row {long}"),
+        ]);
+        assert_eq!(browser.evaluate(&heads).unwrap(), expected);
         assert_eq!(shown(&mut browser, "shop/orders", "activeConnections"), "2");
         assert_eq!(shown(&mut browser, "shop/orders", "idleConnections"), "1");
         assert_eq!(shown(&mut browser, "shop/stock", "state"), "exhausted");
@@ -383,6 +470,25 @@ async fn the_page_shows_what_is_and_does_what_it_is_told() {
         browser.resize(360, 740, true).unwrap();
         let fits = "document.documentElement.scrollWidth <= 360";
         browser.until(fits).unwrap();
+        // Nor is anything of the sockets cut off, or on top of something else of them.
+        let boxes = "[...document.querySelectorAll('[data-pool=\"shop/stock\"] table.sockets tr')]\
+                     .map(row => [...row.cells].map(cell => { \
+                       const texts = document.createRange(); texts.selectNodeContents(cell); \
+                       const { left, top, right, bottom } = texts.getBoundingClientRect(); \
+                       return [left, top, right, bottom]; }))";
+        let rows = browser.evaluate(boxes).unwrap();
+        let rows: Vec<Vec<[f64; 4]>> = serde_json::from_value(rows).unwrap();
+        assert_eq!(rows.len(), 3, "{rows:?}");
+        for row in rows {
+            assert_eq!(row.len(), 7, "{row:?}");
+            for (at, &[left, top, right, bottom]) in row.iter().enumerate() {
+                assert!(left >= 0.0 && right <= 360.0, "{row:?}");
+                let over = |other: &[f64; 4]| {
+                    other[0] < right && left < other[2] && other[1] < bottom && top < other[3]
+                };
+                assert!(!row[at + 1..].iter().any(over), "{row:?}");
+            }
+        }
         // The first stop of a keyboard leads past the head.
         browser
             .evaluate("document.activeElement.blur(); scrollTo(0, 0)")

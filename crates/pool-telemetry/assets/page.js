@@ -60,6 +60,7 @@ class Pool {
     this.set("connectP99", duration(view.connect.count ? view.connect.p99 : null));
     this.set("acquired", last.acquired == null ? "–" : `${rate(last.acquired)}/s`);
     this.bar(view);
+    this.sockets(view.servers);
     this.decisions(view.decisions);
     this.charts.add(view.lastSecond);
     this.root.querySelector(".operations").hidden = !(operations && sessionStorage.getItem(TOKEN));
@@ -81,6 +82,24 @@ class Pool {
     bar.setAttribute("aria-label",
       `${view.activeConnections} in use and ${view.idleConnections} idle of at most ${view.max}; ` +
       `at least ${view.min}, target ${view.target}`);
+  }
+
+  // Rows stay, so that whoever reads one is not thrown out of it every second.
+  sockets(servers) {
+    const table = this.root.querySelector("table.sockets");
+    table.hidden = servers.length === 0;
+    const [body] = table.tBodies;
+    while (body.rows.length > servers.length) body.lastElementChild.remove();
+    while (body.rows.length < servers.length) body.append(byId("server").content.firstElementChild.cloneNode(true));
+    servers.forEach((server, at) => {
+      const shown = { ...server, state: server.ready ? "ready" : "paused" };
+      for (const cell of body.rows[at].cells) {
+        const name = cell.dataset.socket;
+        setText(cell, shown[name]);
+        if (name === "state") cell.dataset.value = shown.state;
+        if (name === "connectFailures" || name === "cleared") cell.classList.toggle("bad", shown[name] > 0);
+      }
+    });
   }
 
   decisions(decisions) {
