@@ -6,11 +6,14 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use pool_core::{ConnectionManager, DynamicPoolConfig, DynamicSizing as _, Pool};
+use pool_core::{ConnectionManager, DynamicPoolConfig, DynamicSizing as _, Pool, ServerState};
 use pool_telemetry::{Listener, Registry};
 
 /// Connections that take a while to open and are nothing else.
-struct Pretended;
+struct Pretended {
+    /// The sockets that are said to be below them.
+    below: Vec<ServerState>,
+}
 
 impl ConnectionManager for Pretended {
     type Connection = ();
@@ -24,13 +27,18 @@ impl ConnectionManager for Pretended {
     async fn validate(&self, _connection: &mut ()) -> Result<(), Infallible> {
         Ok(())
     }
+
+    fn servers(&self) -> Vec<ServerState> {
+        self.below.clone()
+    }
 }
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let registry = Registry::new();
-    for (name, callers) in [("shop/orders", 40), ("shop/stock", 12)] {
-        let pool = Pool::builder(Pretended).name(name).limits(2, 16).build()?;
+    for (name, callers, below) in [("shop/orders", 40, vec![]), ("shop/stock", 12, below())] {
+        let manager = Pretended { below };
+        let pool = Pool::builder(manager).name(name).limits(2, 16).build()?;
         pool.set_dynamic_pool_config(DynamicPoolConfig {
             enabled: true,
             min_size: 2,
@@ -56,6 +64,15 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("live page: http://{}/", listener.address());
     println!("operator's token: only for this example");
     std::future::pending().await
+}
+
+/// One server that lends sockets, and one that cannot be reached.
+fn below() -> Vec<ServerState> {
+    let mut one = ServerState::new("db1.example:27017");
+    (one.ready, one.open, one.in_use) = (true, 12, 4);
+    let mut other = ServerState::new("db2.example:27017");
+    (other.connect_failures, other.cleared) = (7, 2);
+    vec![one, other]
 }
 
 /// Busy for ten seconds, then quiet for ten; not all at the same time.
