@@ -1,16 +1,17 @@
 //! A private authority and the certificates it signs.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use tempfile::NamedTempFile;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 
 /// An authority, and a file with its certificate that is gone with it.
 pub(crate) struct Authority {
     issuer: Issuer<'static, KeyPair>,
-    file: PathBuf,
+    file: NamedTempFile,
 }
 
 /// How long a certificate is good.
@@ -30,7 +31,7 @@ impl Authority {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.distinguished_name.push(DnType::CommonName, name);
-        let file = std::env::temp_dir().join(format!("{name}.pem"));
+        let file = tempfile::Builder::new().suffix(".pem").tempfile().unwrap();
         std::fs::write(&file, params.self_signed(&key).unwrap().pem()).unwrap();
         let issuer = Issuer::new(params, key);
         Self { issuer, file }
@@ -38,7 +39,7 @@ impl Authority {
 
     /// Where its certificate is.
     pub(crate) fn file(&self) -> &Path {
-        &self.file
+        self.file.path()
     }
 
     /// A configuration that shows a certificate for a host.
@@ -74,11 +75,5 @@ impl Authority {
         }
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         (certificate, key)
-    }
-}
-
-impl Drop for Authority {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.file);
     }
 }

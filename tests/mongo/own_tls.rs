@@ -1,7 +1,7 @@
 //! A `mongod` that speaks to nobody without TLS: the right certificate and each wrong one, and SCRAM
 //! over it.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use mongodb::bson::doc;
@@ -10,15 +10,6 @@ use test_servers::{Environment, MongoOptions, Server};
 use crate::authority::{Authority, Validity};
 use crate::support::with_password;
 use crate::tls::{password_refused, refused, serves};
-
-/// A file that is gone with this.
-struct Scratch(PathBuf);
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
-    }
-}
 
 async fn start(certificate_key: &Path, authority: &Path) -> Server {
     let (certificate_key, authority) = (certificate_key.to_owned(), authority.to_owned());
@@ -57,10 +48,10 @@ async fn a_server_with_tls_is_used_with_the_right_certificate_and_password_alone
     let name = format!("own_tls_{}", std::process::id());
     let ours = Authority::new(&format!("{name}_ours"));
     let theirs = Authority::new(&format!("{name}_theirs"));
-    let shown = Scratch(std::env::temp_dir().join(format!("{name}.pem")));
-    ours.write("127.0.0.1", Validity::Lasting, &shown.0);
+    let shown = tempfile::Builder::new().suffix(".pem").tempfile().unwrap();
+    ours.write("127.0.0.1", Validity::Lasting, shown.path());
     // It is ready when it has turned away a caller without TLS.
-    let server = start(&shown.0, ours.file()).await;
+    let server = start(shown.path(), ours.file()).await;
     serves(server.url()).await.unwrap();
 
     let began = Instant::now();
@@ -76,14 +67,14 @@ async fn a_server_with_tls_is_used_with_the_right_certificate_and_password_alone
         refused(serves(unknown).await, began, "UnknownIssuer");
     }
 
-    ours.write("elsewhere.example", Validity::Lasting, &shown.0);
+    ours.write("elsewhere.example", Validity::Lasting, shown.path());
     rotate(&server).await;
     let began = Instant::now();
     refused(serves(server.url()).await, began, "not valid for name");
 
     let good_for = Duration::from_secs(3);
     let expires = Instant::now() + good_for;
-    ours.write("127.0.0.1", Validity::Ending(good_for), &shown.0);
+    ours.write("127.0.0.1", Validity::Ending(good_for), shown.path());
     rotate(&server).await;
     // Certificates count in whole seconds.
     let expired = expires + Duration::from_millis(1_500);
@@ -91,7 +82,7 @@ async fn a_server_with_tls_is_used_with_the_right_certificate_and_password_alone
     let began = Instant::now();
     refused(serves(server.url()).await, began, "expired");
 
-    ours.write("127.0.0.1", Validity::Lasting, &shown.0);
+    ours.write("127.0.0.1", Validity::Lasting, shown.path());
     rotate(&server).await;
     serves(server.url()).await.unwrap();
 }

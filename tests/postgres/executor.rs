@@ -141,16 +141,13 @@ async fn migrations_run_on_the_pool() {
         return;
     };
     let table = server.table().await;
-    let folder = std::env::temp_dir().join(table.trim_matches('"'));
-    std::fs::create_dir_all(&folder).unwrap();
+    let folder = tempfile::tempdir().unwrap();
     std::fs::write(
-        folder.join("1_first.sql"),
+        folder.path().join("1_first.sql"),
         format!("insert into {table} values (7)"),
     )
     .unwrap();
-    let mut migrator = sqlx::migrate::Migrator::new(folder.as_path())
-        .await
-        .unwrap();
+    let mut migrator = sqlx::migrate::Migrator::new(folder.path()).await.unwrap();
     let history = format!("{}_history", table.trim_matches('"'));
     migrator.dangerous_set_table_name(format!("\"{history}\""));
     let pool = builder.limits(0, 1).build().unwrap();
@@ -164,7 +161,6 @@ async fn migrations_run_on_the_pool() {
     );
     assert_eq!(pool.counts().active, 0);
     server.execute(&format!("drop table \"{history}\"")).await;
-    std::fs::remove_dir_all(folder).unwrap();
 }
 
 #[tokio::test]

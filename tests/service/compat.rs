@@ -29,10 +29,9 @@ async fn note(context: &OperationContext, symbol: &str) -> Result<i64, AnyError>
 /// Runs the test `name` of this program as a process of its own, in a folder with a `pools.toml`.
 fn run(servers: &Servers, name: &str, toml: &str, variables: &[(&str, &str)]) -> Output {
     let label = format!("compat_{}_{}", name.len(), std::process::id());
-    let folder = std::env::temp_dir().join(&label);
-    std::fs::create_dir_all(&folder).unwrap();
-    std::fs::write(folder.join("pools.toml"), toml).unwrap();
-    let output = Command::new(std::env::current_exe().unwrap())
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("pools.toml"), toml).unwrap();
+    Command::new(std::env::current_exe().unwrap())
         .args(["--exact", &format!("compat::{name}"), "--nocapture"])
         .current_dir(&folder)
         .env(WITHIN, &label)
@@ -42,9 +41,7 @@ fn run(servers: &Servers, name: &str, toml: &str, variables: &[(&str, &str)]) ->
         .env("POOLS_DEFAULTS__MONGODB__DATABASE", &label)
         .envs(variables.iter().copied())
         .output()
-        .unwrap();
-    std::fs::remove_dir_all(&folder).unwrap();
-    output
+        .unwrap()
 }
 
 #[track_caller]

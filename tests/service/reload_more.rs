@@ -150,7 +150,8 @@ async fn a_secret_rotated_in_its_file_is_taken_by_the_next_reload() {
     let name = "reload_secret";
     let user = application(name);
     let (_, address) = servers.postgres.rsplit_once('@').unwrap();
-    let file = std::env::temp_dir().join(format!("{user}.secret"));
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("user.secret");
     let rotate = async |password: &str, statement: &str| {
         let statement = format!("{statement} role {user} login password '{password}'");
         servers.run(statement).await;

@@ -286,14 +286,14 @@ mod tests {
     use std::net::TcpListener;
     use std::os::unix::fs::PermissionsExt as _;
 
+    use tempfile::TempDir;
+
     /// A folder with a `docker` that writes down what it is asked and says what an engine says.
-    struct FakeDocker(PathBuf);
+    struct FakeDocker(TempDir);
 
     impl FakeDocker {
-        fn new(name: &str) -> Self {
-            let folder =
-                std::env::temp_dir().join(format!("test-servers-{name}-{}", std::process::id()));
-            fs::create_dir_all(&folder).unwrap();
+        fn new() -> Self {
+            let folder = tempfile::tempdir().unwrap();
             let script = "#!/bin/sh\n\
                 cd \"$(dirname \"$0\")\"\n\
                 echo \"$@\" >> asked\n\
@@ -304,25 +304,25 @@ mod tests {
                 inspect) cat running ;;\n\
                 logs) echo 'last words' ;;\n\
                 esac\n";
-            let client = folder.join("docker");
+            let client = folder.path().join("docker");
             fs::write(&client, script).unwrap();
             fs::set_permissions(&client, fs::Permissions::from_mode(0o755)).unwrap();
-            fs::write(folder.join("running"), "true").unwrap();
+            fs::write(folder.path().join("running"), "true").unwrap();
             Self(folder)
         }
 
         fn environment(&self) -> Environment {
-            Environment::for_tests(&self.0).only_from(crate::Source::Docker)
+            Environment::for_tests(self.0.path()).only_from(crate::Source::Docker)
         }
 
         fn asked(&self) -> Vec<String> {
-            let asked = fs::read_to_string(self.0.join("asked")).unwrap_or_default();
+            let asked = fs::read_to_string(self.0.path().join("asked")).unwrap_or_default();
             asked.lines().map(str::to_owned).collect()
         }
 
         /// Answers one start-up message on the port that `run` was told to publish.
         fn serve(&self) -> thread::JoinHandle<()> {
-            let asked = self.0.join("asked");
+            let asked = self.0.path().join("asked");
             thread::spawn(move || {
                 let port: u16 = loop {
                     let text = fs::read_to_string(&asked).unwrap_or_default();
@@ -342,15 +342,9 @@ mod tests {
         }
     }
 
-    impl Drop for FakeDocker {
-        fn drop(&mut self) {
-            let _ = fs::remove_dir_all(&self.0);
-        }
-    }
-
     #[test]
     fn a_container_publishes_one_loopback_port_and_is_removed_with_its_volumes() {
-        let docker = FakeDocker::new("container");
+        let docker = FakeDocker::new();
         let answering = docker.serve();
         let server = PostgresOptions::default()
             .start(&docker.environment())
@@ -378,9 +372,9 @@ mod tests {
 
     #[test]
     fn a_container_that_ended_is_reported_with_its_last_words() {
-        let docker = FakeDocker::new("ended");
-        fs::write(docker.0.join("taken"), "").unwrap();
-        fs::write(docker.0.join("running"), "false").unwrap();
+        let docker = FakeDocker::new();
+        fs::write(docker.0.path().join("taken"), "").unwrap();
+        fs::write(docker.0.path().join("running"), "false").unwrap();
         let error = PostgresOptions::default()
             .start(&docker.environment())
             .unwrap_err();

@@ -293,14 +293,15 @@ mod tests {
 
     #[test]
     fn a_user_without_a_home_keeps_packages_in_the_temporary_folder() {
-        let scratch = env::temp_dir().join(format!("test-servers-home-{}", std::process::id()));
-        fs::create_dir_all(&scratch).unwrap();
-        let temporary = scratch.to_str().unwrap();
+        let scratch = tempfile::tempdir().unwrap();
+        let temporary = scratch.path().to_str().unwrap();
         let nowhere = [("HOME", "/proc/nonexistent"), ("TMPDIR", temporary)];
         let made = read(&nowhere).unwrap().make_cache().unwrap();
         assert_eq!(
             made,
-            scratch.join(format!("elastic-pools-cache-{}", effective_user()))
+            scratch
+                .path()
+                .join(format!("elastic-pools-cache-{}", effective_user()))
         );
 
         let chosen = [
@@ -312,7 +313,6 @@ mod tests {
             said.contains("/proc/nonexistent; set POOL_SERVERS_CACHE"),
             "{said}"
         );
-        fs::remove_dir_all(scratch).unwrap();
     }
 
     #[test]

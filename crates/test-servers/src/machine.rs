@@ -193,10 +193,11 @@ mod tests {
 
     #[test]
     fn the_newest_whole_installation_wins_and_links_are_resolved() {
-        let root = std::env::temp_dir().join(format!("test-servers-find-{}", std::process::id()));
-        let old = install(&root, "old", "9.6.2", &["postgres", "initdb"]);
-        let new = install(&root, "new", "15.1", &["postgres", "initdb"]);
-        let partial = install(&root, "partial", "18.0", &["postgres"]);
+        let scratch = tempfile::tempdir().unwrap();
+        let root = scratch.path();
+        let old = install(root, "old", "9.6.2", &["postgres", "initdb"]);
+        let new = install(root, "new", "15.1", &["postgres", "initdb"]);
+        let partial = install(root, "partial", "18.0", &["postgres"]);
         let linked = root.join("linked");
         fs::create_dir_all(&linked).unwrap();
         symlink(new.join("postgres"), linked.join("postgres")).unwrap();
@@ -212,8 +213,7 @@ mod tests {
 
         let why = find_in(Kind::Postgres, [partial].into_iter(), None).unwrap_err();
         assert!(why.contains("has no `initdb` beside it"), "{why}");
-        let why = find_in(Kind::Mongo, [root.clone()].into_iter(), None).unwrap_err();
+        let why = find_in(Kind::Mongo, [root.to_owned()].into_iter(), None).unwrap_err();
         assert_eq!(why, "no `mongod` in PATH or the usual folders");
-        fs::remove_dir_all(root).unwrap();
     }
 }

@@ -384,8 +384,9 @@ pub(crate) fn clean_environment(command: &mut Command) {
 
 #[cfg(test)]
 mod tests {
+    use tempfile::TempDir;
+
     use super::*;
-    use std::fs;
 
     fn launch(script: &str, probe: fn(SocketAddr) -> Probe) -> Launch {
         Launch {
@@ -397,25 +398,8 @@ mod tests {
         }
     }
 
-    struct Scratch(PathBuf);
-
-    impl Scratch {
-        fn new(name: &str) -> Self {
-            let folder =
-                std::env::temp_dir().join(format!("test-servers-{name}-{}", std::process::id()));
-            fs::create_dir_all(&folder).unwrap();
-            Self(folder)
-        }
-
-        fn home(&self) -> Home {
-            Home::new(Kind::Mongo, &Environment::for_tests(&self.0)).unwrap()
-        }
-    }
-
-    impl Drop for Scratch {
-        fn drop(&mut self) {
-            let _ = fs::remove_dir_all(&self.0);
-        }
+    fn home(scratch: &TempDir) -> Home {
+        Home::new(Kind::Mongo, &Environment::for_tests(scratch.path())).unwrap()
     }
 
     /// Answers late, as a server would that first has to find its port taken.
@@ -430,12 +414,12 @@ mod tests {
 
     #[test]
     fn a_taken_port_is_replaced_by_another() {
-        let scratch = Scratch::new("taken");
+        let scratch = tempfile::tempdir().unwrap();
         let script =
             "[ $0 = 1 ] && { echo 'bind: Address already in use'; exit 1; }; exec sleep 600";
         let mut ports = [1, 1, 2].into_iter();
         let node = Node::start_on(
-            scratch.home(),
+            home(&scratch),
             launch(script, late),
             Deadline::after(Duration::from_secs(20)),
             || Ok(ports.next().unwrap()),
@@ -446,20 +430,20 @@ mod tests {
         assert!(process.is_alive());
         drop(node);
         assert!(!process.is_alive());
-        assert!(!scratch.0.join("runs").exists());
+        assert!(!scratch.path().join("runs").exists());
     }
 
     #[track_caller]
     fn check_failure(script: &str, within: Duration, expected: &[&str]) {
-        let scratch = Scratch::new(&format!("failure-{}", within.as_millis()));
+        let scratch = tempfile::tempdir().unwrap();
         let launch = launch(script, never);
-        let error = Node::start(scratch.home(), launch, Deadline::after(within)).unwrap_err();
+        let error = Node::start(home(&scratch), launch, Deadline::after(within)).unwrap_err();
         let said = error.to_string();
         for part in expected {
             assert!(said.contains(part), "{said:?} does not contain {part:?}");
         }
         assert!(
-            !scratch.0.join("runs").exists(),
+            !scratch.path().join("runs").exists(),
             "nothing is left of a failed start"
         );
     }

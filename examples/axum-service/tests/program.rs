@@ -2,7 +2,6 @@
 //! servers count.
 
 use std::io::{BufRead as _, BufReader, Read as _};
-use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -13,6 +12,7 @@ use integration_tests::{mongodb_url, postgres_url};
 use mongodb::bson::doc;
 use serde_json::{Value, json};
 use sqlx::Connection as _;
+use tempfile::NamedTempFile;
 use ureq::Agent;
 
 /// The longest that anything here may take; a test that hits it has found a hang.
@@ -297,17 +297,17 @@ fn a_request_that_does_not_end_is_named_and_the_service_ends_all_the_same() {
 
 #[test]
 fn a_hang_up_reloads_the_file_and_a_bad_file_changes_nothing() {
-    let file = TemporaryFile::new("[services.prices.postgres]\nmax_connections = 4\n");
-    let arguments = ["--config", file.0.to_str().unwrap()];
+    let file = settings("[services.prices.postgres]\nmax_connections = 4\n");
+    let arguments = ["--config", file.path().to_str().unwrap()];
     let Some(mut service) = Service::start("reload", &arguments, &[]) else {
         return;
     };
     let agent = agent();
     let max = |service: &Service| service.postgres_pool(&agent)["max"].clone();
     assert_eq!(max(&service), 4);
-    std::fs::write(&file.0, "[services.prices.postgres]\nmax_conections = 9\n").unwrap();
+    std::fs::write(&file, "[services.prices.postgres]\nmax_conections = 9\n").unwrap();
     service.signal("HUP");
-    std::fs::write(&file.0, "[services.prices.postgres]\nmax_connections = 7\n").unwrap();
+    std::fs::write(&file, "[services.prices.postgres]\nmax_connections = 7\n").unwrap();
     let began = Instant::now();
     while max(&service) != 7 {
         // A signal that comes while one is being followed may count as the same.
@@ -327,8 +327,8 @@ fn a_signal_does_not_wait_for_a_reload_that_a_server_holds_up() {
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let configuration =
         |url: &str| format!("[services.prices.postgres]\nconnect_timeout_ms = 60000\n{url}");
-    let file = TemporaryFile::new(&configuration(""));
-    let arguments = ["--config", file.0.to_str().unwrap()];
+    let file = settings(&configuration(""));
+    let arguments = ["--config", file.path().to_str().unwrap()];
     let Some(mut service) = Service::start("held_up", &arguments, &[]) else {
         return;
     };
@@ -336,7 +336,7 @@ fn a_signal_does_not_wait_for_a_reload_that_a_server_holds_up() {
         "url = 'postgres://app@{}/x'\n",
         silent.local_addr().unwrap()
     );
-    std::fs::write(&file.0, configuration(&url)).unwrap();
+    std::fs::write(&file, configuration(&url)).unwrap();
     service.signal("HUP");
     let (held, _) = silent.accept().expect("the reload tries the new server");
     assert_eq!(service.get(&agent(), "/health").unwrap().0, 200);
@@ -350,22 +350,9 @@ fn a_signal_does_not_wait_for_a_reload_that_a_server_holds_up() {
     service.assert_gone();
 }
 
-/// A file that is removed at the end.
-struct TemporaryFile(PathBuf);
-
-impl TemporaryFile {
-    fn new(text: &str) -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("axum-service-{}-{number}.toml", std::process::id());
-        let path = std::env::temp_dir().join(name);
-        std::fs::write(&path, text).unwrap();
-        Self(path)
-    }
-}
-
-impl Drop for TemporaryFile {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
-    }
+/// A file of settings, removed at the end.
+fn settings(text: &str) -> NamedTempFile {
+    let file = tempfile::Builder::new().suffix(".toml").tempfile().unwrap();
+    std::fs::write(&file, text).unwrap();
+    file
 }

@@ -1,12 +1,12 @@
 //! The program as its user meets it: arguments, output, exit code, signals, and what is left.
 
 use std::io::{BufRead as _, BufReader, Read as _};
-use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use integration_tests::{mongodb_url, postgres_url};
 use serde_json::Value;
+use tempfile::TempPath;
 
 /// What a run came to.
 struct Ended {
@@ -86,52 +86,39 @@ impl Servers {
     }
 }
 
-/// A file that is removed at the end.
-struct TemporaryFile(PathBuf);
-
-impl TemporaryFile {
-    fn new(name: &str, text: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("market-data-{}-{name}", std::process::id()));
-        std::fs::write(&path, text).unwrap();
-        Self(path)
-    }
-
-    fn path(&self) -> &str {
-        self.0.to_str().unwrap()
-    }
-}
-
-impl Drop for TemporaryFile {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
-    }
+/// A file of settings in the format that `ending` says, removed at the end.
+fn settings(ending: &str, text: &str) -> TempPath {
+    let file = tempfile::Builder::new().suffix(ending).tempfile().unwrap();
+    std::fs::write(&file, text).unwrap();
+    file.into_temp_path()
 }
 
 #[test]
 fn a_run_verifies_every_row_grows_shrinks_and_leaves_nothing() {
     let Some(servers) = servers() else { return };
     // As the program ships it, with evaluations that fit a short run.
-    let quick = TemporaryFile::new(
-        "quick.json",
+    let quick = settings(
+        ".json",
         r#"{"services": {"marketData": {
             "postgres": {"dynamic": {"evaluationInterval": 200}},
             "mongodb": {"dynamic": {"evaluationInterval": 200}}
         }}}"#,
     );
-    let results = TemporaryFile::new("results.json", "");
+    let folder = tempfile::tempdir().unwrap();
+    let results = folder.path().join("results.json");
     let arguments = [
         "--seconds",
         "8",
         "--config",
-        quick.path(),
+        quick.to_str().unwrap(),
         "--json",
-        results.path(),
+        results.to_str().unwrap(),
     ];
     let ended = servers.run(&arguments);
     assert_eq!(ended.code, Some(0), "{}{}", ended.output, ended.errors);
     assert_eq!(servers.left_behind(&ended.output), (false, false));
 
-    let written = std::fs::read_to_string(&results.0).unwrap();
+    let written = std::fs::read_to_string(&results).unwrap();
     let written: Value = serde_json::from_str(&written).unwrap();
     let metric = |subject: &str, metric: &str| {
         let results = written["results"].as_array().unwrap();
@@ -250,13 +237,13 @@ fn bad_input_ends_in_one_error_that_says_what_and_where() {
     };
     let place = "`POSTGRES_URL` in the environment";
     let unreachable = with("postgres://app:canary@127.0.0.1:1/market");
-    let hurry = TemporaryFile::new(
-        "hurry.toml",
+    let hurry = settings(
+        ".toml",
         "[services.market-data.postgres]\nacquire_timeout_ms = 1000",
     );
     check(
         &unreachable,
-        &["--config", hurry.path()],
+        &["--config", hurry.to_str().unwrap()],
         &[place, "127.0.0.1:1", "refused"],
     );
     check(
@@ -276,24 +263,21 @@ fn bad_input_ends_in_one_error_that_says_what_and_where() {
     let wrong = with(&format!("{scheme}://{user}:canary@{host}"));
     check(&wrong, &[], &[place, "password authentication failed"]);
 
-    let sizes = TemporaryFile::new(
-        "sizes.json",
+    let sizes = settings(
+        ".json",
         r#"{"services": {"market-data": {"postgres": {"dynamic": {"minSize": 90}}}}}"#,
     );
     check(
         &right,
-        &["--config", sizes.path()],
-        &[sizes.path(), "minSize 90 and maxSize 16"],
+        &["--config", sizes.to_str().unwrap()],
+        &[sizes.to_str().unwrap(), "minSize 90 and maxSize 16"],
     );
-    let unknown = TemporaryFile::new(
-        "unknown.yaml",
-        "services: {market-data: {postgres: {siez: 3}}}",
-    );
+    let unknown = settings(".yaml", "services: {market-data: {postgres: {siez: 3}}}");
     check(
         &right,
-        &["--config", unknown.path()],
+        &["--config", unknown.to_str().unwrap()],
         &[
-            unknown.path(),
+            unknown.to_str().unwrap(),
             "`services.market-data.postgres.siez`",
             "is not a known key",
         ],

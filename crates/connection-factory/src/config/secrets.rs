@@ -90,33 +90,23 @@ fn content(path: &Path) -> Result<String, String> {
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
-
     use secrecy::ExposeSecret as _;
+    use tempfile::TempDir;
 
     use crate::{ConfigSources, FactoryConfig};
 
-    /// A folder of mounted secrets, removed at the end.
-    struct Mount(PathBuf);
+    /// A folder of mounted secrets.
+    struct Mount(TempDir);
 
     impl Mount {
-        fn new(name: &str) -> Self {
-            let folder = format!("connection-factory-{name}-{}", std::process::id());
-            let folder = std::env::temp_dir().join(folder);
-            std::fs::create_dir_all(&folder).unwrap();
-            Self(folder)
+        fn new() -> Self {
+            Self(tempfile::tempdir().unwrap())
         }
 
         fn write(&self, name: &str, content: impl AsRef<[u8]>) -> String {
-            let path = self.0.join(name);
+            let path = self.0.path().join(name);
             std::fs::write(&path, content).unwrap();
             path.display().to_string()
-        }
-    }
-
-    impl Drop for Mount {
-        fn drop(&mut self) {
-            let _ = std::fs::remove_dir_all(&self.0);
         }
     }
 
@@ -133,7 +123,7 @@ mod tests {
 
     #[test]
     fn secrets_are_read_from_their_files_at_every_load() {
-        let mount = Mount::new("secrets");
+        let mount = Mount::new();
         let password = mount.write("password", "0123 \n");
         let url = mount.write("url", "postgres://app@db.example/market\r\n");
         let uri = mount.write("uri", "mongodb://app:canary@db.example/market");
@@ -173,7 +163,7 @@ mod tests {
 
     #[test]
     fn both_forms_together_are_told_with_both_places() {
-        let mount = Mount::new("secrets-both");
+        let mount = Mount::new();
         let file = mount.write("password", "canary");
         let sources = toml("[services.a.postgres]\nurl = 'postgres://h/d'\npassword = 'canary-1'")
             .set("services.a.postgres.password_file", &file)
@@ -200,7 +190,7 @@ mod tests {
 
     #[test]
     fn what_a_service_has_takes_the_place_of_the_defaults_in_either_form() {
-        let mount = Mount::new("secrets-defaults");
+        let mount = Mount::new();
         let file = mount.write("url", "postgres://app@file.example/d");
         let config = toml(
             "[services.plain.postgres]\nurl = 'postgres://app@plain.example/d'\n[services.file]",
@@ -231,7 +221,7 @@ mod tests {
 
     #[test]
     fn a_file_that_cannot_be_used_is_named_with_its_setting() {
-        let mount = Mount::new("secrets-unusable");
+        let mount = Mount::new();
         let empty = mount.write("empty", "\n");
         let binary = mount.write("binary", [0xff, 0xfe, b'\n']);
         let wrong = mount.write("wrong", "postgres://u:canary@h:70000/d\n");

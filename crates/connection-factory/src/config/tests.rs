@@ -132,9 +132,8 @@ fn the_json_of_the_typescript_layer_is_read_as_it_is() {
 
 #[test]
 fn five_mistakes_in_three_sources_are_one_error_with_five_places() {
-    let folder = std::env::temp_dir().join(format!("connection-factory-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).unwrap();
-    let file = folder.join("pools.json");
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("pools.json");
     let json = r#"{"services": {"market-data": {
         "postgres": {"url": "postgres://a:canary-71@h/db", "maxSise": 3, "acquireTimeoutMs": "soon"},
         "mongodb": {"uri": 5}
@@ -160,14 +159,12 @@ fn five_mistakes_in_three_sources_are_one_error_with_five_places() {
              key: did you mean `database`?",
         ],
     );
-    std::fs::remove_dir_all(&folder).unwrap();
 }
 
 #[test]
 fn what_the_adapters_object_to_is_part_of_the_same_error() {
-    let folder = std::env::temp_dir().join(format!("adapters-object-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).unwrap();
-    let file = folder.join("pools.yaml");
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("pools.yaml");
     let yaml = "services:\n  quotes:\n    postgres:\n      url: 'postgres://u:canary-71@h/db?sslmod=require'\n      \
                 connectTimeoutMs: 0\n    mongodb:\n      uri: 'mongodb://u:canary-71@h/?maxIdleTimeMS=5'\n      \
                 idleTimeoutMs: 60000\n      max_connections: 300\n      ceiling: 200\n";
@@ -194,7 +191,6 @@ fn what_the_adapters_object_to_is_part_of_the_same_error() {
             "`POOLS_SERVICES__QUOTES__MONGODB__ACQUIRE_TIMEOUT_MS` in the environment: acquire",
         ],
     );
-    std::fs::remove_dir_all(&folder).unwrap();
 }
 
 #[test]
@@ -312,11 +308,9 @@ fn text_from_the_environment_is_a_number_only_where_one_is_wanted() {
 
 #[test]
 fn a_file_that_cannot_be_used_is_named() {
-    let folder =
-        std::env::temp_dir().join(format!("connection-factory-syntax-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).unwrap();
+    let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &str| {
-        let path = folder.join(name);
+        let path = folder.path().join(name);
         std::fs::write(&path, text).unwrap();
         path
     };
@@ -338,18 +332,16 @@ fn a_file_that_cannot_be_used_is_named() {
         FactoryConfig::sources()
             .file(&broken[0])
             .file(&broken[1])
-            .file(folder.join("none.toml"))
+            .file(folder.path().join("none.toml"))
             .file(write("pools.ini", "canary")),
     );
     assert_eq!(found.len(), 4, "{found:?}");
-    std::fs::remove_dir_all(&folder).unwrap();
 }
 
 #[test]
 fn a_file_that_cannot_be_parsed_does_not_hide_the_mistakes_of_other_sources() {
-    let folder = std::env::temp_dir().join(format!("unparsable-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).unwrap();
-    let file = folder.join("pools.yaml");
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("pools.yaml");
     std::fs::write(&file, "services: [canary-71\n").unwrap();
     // What is nowhere, a URL or the service itself, may stand in the file.
     let sources = toml(
@@ -357,7 +349,7 @@ fn a_file_that_cannot_be_parsed_does_not_hide_the_mistakes_of_other_sources() {
          [services.a.postgres]\nmaxSise = 3",
     )
     .file(&file)
-    .file(folder.join("none.toml"))
+    .file(folder.path().join("none.toml"))
     .variables("POOLS_", [("POOLS_DRAIN_TIMEOUT_MS", "soon")]);
     check(
         sources,
@@ -368,7 +360,6 @@ fn a_file_that_cannot_be_parsed_does_not_hide_the_mistakes_of_other_sources() {
             "`services.a.postgres.maxSise` in the test: is not a known key",
         ],
     );
-    std::fs::remove_dir_all(&folder).unwrap();
 }
 
 #[test]

@@ -75,7 +75,8 @@ fn pool_configurations() {
 
 /// A configuration of several services, in the format of a file with that ending.
 fn factory(target: &str, ending: &str) {
-    let file = std::env::temp_dir().join(format!("inputs-{}.{ending}", std::process::id()));
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join(format!("pools.{ending}"));
     Fuzz::new(target).run(|input| {
         std::fs::write(&file, bytes(input)).expect("the temporary folder can be written to");
         match FactoryConfig::sources().file(&file).load() {
@@ -83,7 +84,6 @@ fn factory(target: &str, ending: &str) {
             Err(error) => format!("{error} {error:?}"),
         }
     });
-    let _ = std::fs::remove_file(&file);
 }
 
 #[test]

@@ -15,8 +15,8 @@ fn a_run_is_drawn_with_its_waits() {
     assert_eq!(at, 5.0);
     assert!((wait - 0.018).abs() < 0.001, "{wait}");
 
-    let folder = std::env::temp_dir().join(format!("pool-sim-plot-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
     let draw = |name: &str, waits: &[(f64, f64)]| {
         let file = folder.join(name);
         plot::plot_waits("spike50: ours", spike.lasts, &run.curve, waits, &file).unwrap();
@@ -24,7 +24,6 @@ fn a_run_is_drawn_with_its_waits() {
     };
     let (with, without) = (draw("with.svg", &run.waits), draw("without.svg", &[]));
     let refused = plot::plot("x", 1.0, &run.curve, &folder.join("no/such/folder.svg"));
-    std::fs::remove_dir_all(&folder).unwrap();
     assert!(refused.unwrap_err().to_string().contains("folder.svg"));
 
     for text in ["spike50: ours", "connections", "in line", "seconds", "open"] {
