@@ -26,14 +26,20 @@ impl<'s, T: ?Sized + Service> Get<'s, T> {
         Self { scope, creation }
     }
 
+    /// Goes on with a creation, or begins one.
+    ///
+    /// It takes and gives values instead of a reference to the future: whose address is known nowhere
+    /// else can live in registers where it is awaited.
     #[cold]
     #[inline(never)]
-    fn create(&mut self, context: &mut Context<'_>) -> Poll<Result<Arc<T>, ResolveError>> {
-        let scope = self.scope;
-        let creation = self
-            .creation
-            .get_or_insert_with(|| Box::pin(create::get(scope, None, None)));
-        creation.as_mut().poll(context)
+    fn create(
+        scope: &'s Arc<Inner>,
+        creation: Option<Creation<'s, T>>,
+        context: &mut Context<'_>,
+    ) -> (Option<Creation<'s, T>>, Poll<Result<Arc<T>, ResolveError>>) {
+        let mut creation = creation.unwrap_or_else(|| Box::pin(create::get(scope, None, None)));
+        let poll = creation.as_mut().poll(context);
+        (Some(creation), poll)
     }
 }
 
@@ -52,6 +58,8 @@ impl<T: ?Sized + Service> Future for Get<'_, T> {
         {
             return Poll::Ready(Ok(Arc::clone(service)));
         }
-        this.create(context)
+        let (creation, poll) = Self::create(this.scope, this.creation.take(), context);
+        this.creation = creation;
+        poll
     }
 }
