@@ -144,8 +144,8 @@ async fn measure(options: &Options) -> anyhow::Result<Report> {
         }
     }
 
-    let rounds = if quick { 3 } else { 9 };
-    for _ in 0..rounds {
+    let rounds = if quick { 4 } else { 12 };
+    for round in 0..rounds {
         if wanted("checkout/cancelled") {
             with_each!(
                 options,
@@ -162,11 +162,11 @@ async fn measure(options: &Options) -> anyhow::Result<Report> {
             scaled(&mut report, 10_000, 100_000).await;
         }
         if wanted("checkout/listeners") {
-            listened(&mut report, ops / 10).await;
+            listened(&mut report, ops / 10, round).await;
         }
         if wanted("checkout/scraped") {
             // Long enough for some scrapes in each round.
-            scraped::scraped(&mut report, time * 3).await?;
+            scraped::scraped(&mut report, time * 3, round).await?;
         }
         if wanted("checkout/resize") {
             resized::<PoolCore>(&mut report, time / 2).await;

@@ -15,9 +15,10 @@ use crate::loads::warm;
 use crate::peers::{Peer as _, PoolCore};
 
 /// One task, one connection, over and over: the load in which a checkout costs least, and whatever is
-/// added to it shows most.
-pub async fn scraped(report: &mut Report, time: Duration) -> anyhow::Result<()> {
-    for watched in [false, true] {
+/// added to it shows most. Who goes first changes from round to round.
+pub async fn scraped(report: &mut Report, time: Duration, round: usize) -> anyhow::Result<()> {
+    let watched_first = round % 2 == 1;
+    for watched in [watched_first, !watched_first] {
         let pool = warm::<PoolCore>(8).await;
         let exporter = if watched {
             Some(Exporter::start(&pool.0).await?)
