@@ -7,7 +7,9 @@ use std::task::{Context, Poll};
 use crate::inner::Inner;
 use crate::{ResolveError, Service, create};
 
-type Creation<'s, T> = Pin<Box<dyn Future<Output = Result<Arc<T>, ResolveError>> + Send + 's>>;
+type Got<T> = Result<Arc<T>, ResolveError>;
+
+type Creation<'s, T> = Pin<Box<dyn Future<Output = Got<T>> + Send + 's>>;
 
 /// Finds `T` when it is first polled, or else waits for its creation.
 ///
@@ -36,7 +38,7 @@ impl<'s, T: ?Sized + Service> Get<'s, T> {
         scope: &'s Arc<Inner>,
         creation: Option<Creation<'s, T>>,
         context: &mut Context<'_>,
-    ) -> (Option<Creation<'s, T>>, Poll<Result<Arc<T>, ResolveError>>) {
+    ) -> (Option<Creation<'s, T>>, Poll<Got<T>>) {
         let mut creation = creation.unwrap_or_else(|| Box::pin(create::get(scope, None, None)));
         let poll = creation.as_mut().poll(context);
         (Some(creation), poll)
@@ -44,7 +46,7 @@ impl<'s, T: ?Sized + Service> Get<'s, T> {
 }
 
 impl<T: ?Sized + Service> Future for Get<'_, T> {
-    type Output = Result<Arc<T>, ResolveError>;
+    type Output = Got<T>;
 
     #[allow(
         clippy::inline_always,
