@@ -31,7 +31,8 @@ impl<'s, T: ?Sized + Service> Get<'s, T> {
     /// Goes on with a creation, or begins one.
     ///
     /// It takes and gives values instead of a reference to the future: whose address is known nowhere
-    /// else can live in registers where it is awaited.
+    /// else can live in registers where it is awaited. A creation that panics is gone: whoever polls
+    /// again all the same begins anew.
     #[cold]
     #[inline(never)]
     fn create(
