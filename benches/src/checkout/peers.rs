@@ -66,8 +66,8 @@ impl Drop for FloorGuard<'_> {
     }
 }
 
-/// Connections behind a semaphore of tokio's, which serves callers in order, and nothing else: the least
-/// that is a queue.
+/// Connections behind a semaphore of tokio's, which serves callers in order, and nothing else: the
+/// simplest that is a queue.
 pub struct BareQueue {
     free: tokio::sync::Semaphore,
     idle: parking_lot::Mutex<Vec<Box<Fake>>>,

@@ -104,8 +104,8 @@ impl Subject for Erased {
     }
 }
 
-/// Both at once: what a share in something erased costs, without any look for a service. No container
-/// that keeps services of all types without `unsafe` gives out shares for less.
+/// Both at once: what a share in something erased costs, without any look for a service. A container
+/// that keeps services of all types without `unsafe` gives out shares for hardly less.
 pub(crate) struct ErasedShare(Erased);
 
 impl Subject for ErasedShare {

@@ -51,9 +51,6 @@ pub(crate) struct Answer {
     cell: Cell,
 }
 
-#[cfg(target_pointer_width = "64")]
-const _: () = assert!(size_of::<(TypeId, Answer)>() == 64);
-
 impl Answer {
     /// The view, if it is one in the container and exists.
     #[inline]
@@ -299,5 +296,16 @@ fn single<T>(items: &[T]) -> Option<&T> {
     match items {
         [item] => Some(item),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[cfg(target_pointer_width = "64")]
+    fn an_answer_with_its_type_is_found_by_a_shift() {
+        assert_eq!(size_of::<(TypeId, Answer)>(), 64);
     }
 }

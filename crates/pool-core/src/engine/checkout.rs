@@ -88,7 +88,7 @@ impl<C> State<C> {
             self.delay.was_empty();
             self.guess.forget();
         }
-        // Upkeep sleeps until a caller before this one runs out of time, which has nearly always less.
+        // Upkeep sleeps for no longer than a caller before this one has time, which is nearly always less.
         fx.kick |= place.expires.saturating_add(A_LITTLE) < self.looks_at;
         let number = self.waiters.push_back(place, Arc::clone(mailbox));
         self.pump(now, fx);
@@ -125,7 +125,7 @@ impl<C> State<C> {
             },
             |delivery| fx.deliver(delivery),
         );
-        // A caller that comes later has more time than one that is here.
+        // A caller that comes later has more time than one that is here; one that has less kicks.
         self.looks_at = next.unwrap_or_else(|| timer.saturating_add(self.rules.acquire_timeout));
         self.looks_at
     }
@@ -330,6 +330,11 @@ mod tests {
         let (waiter, kicked) = wait_kicking(&mut state, now + HELD_UP, now + time - HELD_UP);
         waiters.push(waiter);
         assert!(kicked, "it has less time than upkeep sleeps");
+        for (early, kicks) in [(A_LITTLE, false), (A_LITTLE + 1, true)] {
+            let (waiter, kicked) = wait_kicking(&mut state, now, now + time - early);
+            waiters.push(waiter);
+            assert_eq!(kicked, kicks, "{early} ns before upkeep looks");
+        }
         let next = state.expire_all(now, now + HELD_UP, &mut Effects::none());
         assert_eq!(next, now + time - HELD_UP);
         for later in HELD_UP..HELD_UP + 100 {

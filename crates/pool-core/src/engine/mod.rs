@@ -111,7 +111,8 @@ pub(crate) struct State<C> {
     pub(crate) paused_until: Nanos,
     /// When it will be known whether it was right to wait for returns instead of connecting.
     pub(crate) guess_holds_until: Nanos,
-    /// When upkeep looks at the callers' time next, on the timer's clock, unless it is kicked.
+    /// When upkeep looks at the callers' time again, on the timer's clock, unless something has it look
+    /// sooner.
     pub(crate) looks_at: Nanos,
     pub(crate) guess: Guess,
     pub(crate) next_id: u64,

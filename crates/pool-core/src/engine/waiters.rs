@@ -24,7 +24,7 @@ pub(crate) struct WaitQueue<T> {
     queued: u32,
     /// Queued callers that rely on the pool for their time.
     timed: u32,
-    /// The latest time that one of them has.
+    /// The latest time that one of them has had, since there were none.
     latest: Nanos,
     /// The number after that of the last one that has less time than one before it.
     ordered_from: u64,
@@ -33,7 +33,8 @@ pub(crate) struct WaitQueue<T> {
 /// Above this many entries the memory of an emptied queue is given back.
 const KEEP: usize = 1_024;
 
-/// By how much a caller may be told late that its time is over: a millisecond.
+/// By how much ends of time may be out of order and still count as in order: a millisecond, by which a
+/// caller is then told late.
 pub(crate) const A_LITTLE: Nanos = 1_000_000;
 
 #[derive(Debug)]
@@ -413,6 +414,10 @@ mod tests {
             "two wait, each with more time than the one before"
         );
         assert_eq!(queue.settle_expired(0, || 0, |_| {}), Some(110 * MS));
+        // Who stands behind a caller in order is not looked at.
+        queue.ring[1].place.expires = 0;
+        let nobody = |_| panic!("the first one has time");
+        assert_eq!(queue.settle_expired(0, || 0, nobody), Some(110 * MS));
     }
 
     #[test]
