@@ -110,26 +110,17 @@ pub async fn contended<P: Peer>(report: &mut Report, load: &Contention) {
             .add(task.await.expect("no task panics"))
             .expect("the bounds are the same");
     }
-    match measured {
-        Measured::Nanoseconds => {
-            let per_second = waits.len() as f64 / elapsed.as_secs_f64();
-            report.add(load.name, P::NAME, "ops_per_s", "1/s", per_second);
-            for (metric, quantile) in [("p50_us", 0.5), ("p99_us", 0.99), ("p999_us", 0.999)] {
-                let wait = waits.value_at_quantile(quantile) as f64 / 1e3;
-                report.add(load.name, P::NAME, metric, "µs", wait);
-            }
-        }
-        Measured::Turns => {
-            let quantiles = [
-                ("p50_turns", 0.5),
-                ("p99_turns", 0.99),
-                ("p999_turns", 0.999),
-            ];
-            for (metric, quantile) in quantiles {
-                let wait = waits.value_at_quantile(quantile) as f64;
-                report.add(load.name, P::NAME, metric, "turns", wait);
-            }
-        }
+    if measured == Measured::Nanoseconds {
+        let per_second = waits.len() as f64 / elapsed.as_secs_f64();
+        report.add(load.name, P::NAME, "ops_per_s", "1/s", per_second);
+    }
+    let (unit, each, metrics) = match measured {
+        Measured::Nanoseconds => ("µs", 1e3, ["p50_us", "p99_us", "p999_us"]),
+        Measured::Turns => ("turns", 1.0, ["p50_turns", "p99_turns", "p999_turns"]),
+    };
+    for (metric, quantile) in metrics.into_iter().zip([0.5, 0.99, 0.999]) {
+        let wait = waits.value_at_quantile(quantile) as f64 / each;
+        report.add(load.name, P::NAME, metric, unit, wait);
     }
 }
 

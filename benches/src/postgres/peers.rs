@@ -159,8 +159,8 @@ impl Worker for PgPool {
 }
 
 /// Ten connections behind tokio's semaphore and a lock, and nothing else that a pool does: no
-/// deadlines, no counts, no look at what comes back. Fair as a pool is, so it shows what fifty tasks
-/// that share ten connections cost at least.
+/// deadlines, no counts, no look at what comes back. Fair as a pool is, so it shows about what it costs
+/// that fifty tasks share ten connections.
 pub struct BareQueue(Arc<Shelf>);
 
 /// What [`BareQueue`]'s tasks share.

@@ -49,7 +49,7 @@ impl<V> Clone for TypeTable<V> {
     }
 }
 
-/// Whose the empty places are: a type that nobody else can name, so that it is asked for by no one.
+/// Whose the empty places are: a type that cannot be named outside of here, so that no one asks for it.
 struct Nobody;
 
 impl<V: Default> TypeTable<V> {
