@@ -15,7 +15,7 @@ use crate::engine::{
 };
 use crate::error::{AcquireError, AcquireErrorKind};
 use crate::shared::Shared;
-use crate::sync::MutexGuard;
+use crate::sync::BriefGuard;
 
 type Acquired<M> = Result<Box<Slot<<M as ConnectionManager>::Connection>>, AcquireError>;
 
@@ -36,14 +36,12 @@ impl<M: ConnectionManager> Shared<M> {
         self: &Arc<Self>,
         caller: &'static Location<'static>,
     ) -> Acquired<M> {
-        let mut queued = None;
-        let at_once =
-            poll_fn(|cx| Poll::Ready(self.take_or_queue(caller, Timer::Pool, cx, &mut queued)));
-        if let Some(slot) = at_once.await {
-            return Ok(slot);
-        }
-        let mut ticket = queued.expect(QUEUED)?;
-        poll_fn(|cx| ticket.poll(cx)).await
+        let mut ticket = None;
+        poll_fn(|cx| match &mut ticket {
+            None => self.take_or_queue(caller, Timer::Pool, cx, &mut ticket),
+            Some(ticket) => ticket.poll(cx),
+        })
+        .await
     }
 
     /// The same with a time, and a timer, of its own for this caller.
@@ -52,55 +50,65 @@ impl<M: ConnectionManager> Shared<M> {
         caller: &'static Location<'static>,
         timeout: Duration,
     ) -> Acquired<M> {
-        let mut queued = None;
+        let mut ticket = None;
         let at_once =
-            poll_fn(|cx| Poll::Ready(self.take_or_queue(caller, Timer::Caller, cx, &mut queued)));
-        if let Some(slot) = at_once.await {
-            return Ok(slot);
+            poll_fn(|cx| Poll::Ready(self.take_or_queue(caller, Timer::Caller, cx, &mut ticket)));
+        match at_once.await {
+            Poll::Ready(acquired) => acquired,
+            Poll::Pending => ticket.expect(QUEUED).wait(timeout).await,
         }
-        queued.expect(QUEUED)?.wait(timeout).await
     }
 
-    /// Takes an idle connection, or puts what the queue says into `queued`, under one lock.
+    /// Takes an idle connection, or a place in the queue, under one lock. Who has a place is woken when
+    /// there is something for it.
     #[inline]
     fn take_or_queue<'p>(
         self: &'p Arc<Self>,
         caller: &'static Location<'static>,
         timer: Timer,
         cx: &Context<'_>,
-        queued: &mut Option<Result<Ticket<'p, M>, AcquireError>>,
-    ) -> Option<Box<Slot<M::Connection>>> {
+        ticket: &mut Option<Ticket<'p, M>>,
+    ) -> Poll<Acquired<M>> {
         // What queueing takes is made ready outside the lock.
         let ready = self.prepare(timer, cx);
         let now = self.now();
         let mut state = self.state.lock();
-        let slot = state.try_take(now, caller);
-        if slot.is_none() {
-            *queued = Some(self.queue(state, now, caller, ready));
+        match state.try_take(now, caller) {
+            Some(slot) => Poll::Ready(Ok(slot)),
+            None => self.queue(state, now, caller, ready, cx, ticket),
         }
-        slot
     }
 
     #[cold]
     fn prepare(&self, timer: Timer, cx: &Context<'_>) -> Prepared<M> {
+        let mailbox = Mailbox::new(cx.waker().clone());
         Prepared {
             asked: match timer {
                 Timer::Caller => None,
                 Timer::Pool => Some(self.timer()),
             },
-            mailbox: Mailbox::new(cx.waker().clone()),
+            ours: Arc::clone(&mailbox),
+            mailbox,
         }
     }
 
+    /// The ticket is put where it stays: to move it would wait until all that was just written under the
+    /// lock has arrived.
     #[cold]
-    fn queue(
-        self: &Arc<Self>,
-        mut state: MutexGuard<'_, State<M::Connection>>,
+    fn queue<'p>(
+        self: &'p Arc<Self>,
+        mut state: BriefGuard<'_, State<M::Connection>>,
         now: Nanos,
         caller: &'static Location<'static>,
         ready: Prepared<M>,
-    ) -> Result<Ticket<'_, M>, AcquireError> {
-        let Prepared { asked, mailbox } = ready;
+        cx: &Context<'_>,
+        ticket: &mut Option<Ticket<'p, M>>,
+    ) -> Poll<Acquired<M>> {
+        let Prepared {
+            asked,
+            ours,
+            mailbox,
+        } = ready;
         let time = state.rules.acquire_timeout;
         let expires = asked.map_or(NEVER, |asked| asked.saturating_add(time));
         let place = Place {
@@ -109,19 +117,32 @@ impl<M: ConnectionManager> Shared<M> {
             expires,
         };
         let mut fx = Effects::none();
-        let given = state.queue(now, place, &mailbox, &mut fx);
+        let given = state.queue(now, place, mailbox, &mut fx);
         drop(state);
         self.set_crowded(true);
-        let queued = match given {
-            Given::Place(number) => Ok(Ticket {
-                shared: self,
-                waiter: Some(Waiter { number, mailbox }),
-                since: now,
-            }),
-            Given::Refused(refused) => Err(self.turned_away(refused)),
+        let number = match given {
+            Given::Place(number) => number,
+            Given::Refused(refused) => {
+                self.carry_out(fx);
+                return Poll::Ready(Err(self.turned_away(refused)));
+            }
         };
+        // Before foreign code can panic: dropped, it gives the place up.
+        let ticket = ticket.insert(Ticket {
+            shared: self,
+            waiter: Some(Waiter {
+                number,
+                mailbox: ours,
+            }),
+            since: now,
+        });
+        let served = fx.delivery.is_some();
         self.carry_out(fx);
-        queued
+        if served {
+            ticket.poll(cx)
+        } else {
+            Poll::Pending
+        }
     }
 
     /// The way that does not wait, before anything is set up for the one that does: it allocates
@@ -181,12 +202,15 @@ impl<M: ConnectionManager> Shared<M> {
     }
 }
 
-const QUEUED: &str = "a caller that got no connection at once was queued or refused";
+const QUEUED: &str = "a caller that has to wait has a place";
 
 /// What a caller brings along when it queues.
 struct Prepared<M: ConnectionManager> {
     /// When it asked, on the timer's clock, if the pool looks at its time.
     asked: Option<Nanos>,
+    /// For the caller.
+    ours: Arc<Mailbox<Outcome<M::Connection>>>,
+    /// For the queue.
     mailbox: Arc<Mailbox<Outcome<M::Connection>>>,
 }
 

@@ -103,7 +103,9 @@ pub struct Histograms {
 
 impl Histograms {
     pub(crate) fn of<C>(state: &State<C>) -> Self {
-        let [wait, hold, connect] = state.tally.histograms(state.slots.holders());
+        let [wait, hold, connect] = state
+            .tally
+            .histograms(state.flow.returns, state.slots.holders());
         Self {
             wait,
             hold,

@@ -55,19 +55,22 @@ impl<M: ConnectionManager> Pool<M> {
         };
         let in_time = tokio::time::timeout(deadline, gone).await.is_ok();
         let now = self.shared.now();
-        let state = self.shared.state.lock();
-        let mut in_use: Vec<_> = state
-            .slots
-            .holders()
-            .map(|holder| crate::shared::held_since(holder, now))
-            .collect();
+        let (mut in_use, total, lent) = {
+            let state = self.shared.state.lock();
+            let in_use: Vec<_> = state
+                .slots
+                .holders()
+                .map(|holder| crate::shared::held_since(holder, now))
+                .collect();
+            (in_use, state.total, state.flow.in_use)
+        };
         in_use.sort_by_key(|holder| std::cmp::Reverse(holder.held));
         DrainReport {
             pool: self.name().to_owned(),
             clean: in_time,
             refused,
-            closed: existed.saturating_sub(state.total),
-            unfinished: state.total - state.in_use,
+            closed: existed.saturating_sub(total),
+            unfinished: total - lent,
             in_use,
             elapsed: began.elapsed(),
         }

@@ -1,5 +1,6 @@
 //! A connection in a caller's hands.
 
+use std::borrow::Borrow;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,119 +12,189 @@ use crate::shared::Shared;
 
 /// A connection that goes back to its pool when it is dropped.
 ///
-/// Dropping it does no I/O and never blocks; it is safe outside a runtime and in a panic. A
+/// Dropping it does no I/O and waits for nothing but the pool's own lock; it is safe outside a runtime and in a panic. A
 /// connection that is not clean is given to a task of the pool first.
 ///
-/// From [`Pool::acquire`](crate::Pool::acquire) it borrows the pool; from [`Pool::acquire_owned`](crate::Pool::acquire_owned) it is `'static`.
+/// It borrows the pool from which it was [acquired](crate::Pool::acquire);
+/// an [`OwnedPooledConnection`] does not.
 #[must_use = "a connection that is not kept goes back at once"]
-pub struct PooledConnection<'p, M: ConnectionManager> {
+pub struct PooledConnection<'p, M: ConnectionManager>(Lease<M, &'p Arc<Shared<M>>>);
+
+/// A connection that goes back to its pool when it is dropped, and borrows nothing: it can be kept,
+/// and moved to another task.
+///
+/// All else is as with a [`PooledConnection`]. It comes from
+/// [`Pool::acquire_owned`](crate::Pool::acquire_owned), which counts one more reference to the pool.
+#[must_use = "a connection that is not kept goes back at once"]
+pub struct OwnedPooledConnection<M: ConnectionManager>(Lease<M, Arc<Shared<M>>>);
+
+/// What both have in common. Two words, as long as `P` is never null: small enough to stay in registers
+/// where it is moved.
+struct Lease<M: ConnectionManager, P: Borrow<Arc<Shared<M>>>> {
     // `None` only while the guard is being taken apart.
     slot: Option<Box<Slot<M::Connection>>>,
-    pool: PoolRef<'p, M>,
-}
-
-/// How a guard knows its pool: a borrow costs nothing.
-enum PoolRef<'p, M: ConnectionManager> {
-    Borrowed(&'p Arc<Shared<M>>),
-    Owned(Arc<Shared<M>>),
-}
-
-impl<M: ConnectionManager> PoolRef<'_, M> {
-    #[inline]
-    fn shared(&self) -> &Arc<Shared<M>> {
-        match self {
-            Self::Borrowed(shared) => shared,
-            Self::Owned(shared) => shared,
-        }
-    }
+    pool: P,
 }
 
 const PRESENT: &str = "a guard has its connection until it is taken apart";
 
 impl<'p, M: ConnectionManager> PooledConnection<'p, M> {
     #[inline]
-    pub(crate) const fn borrowed(slot: Box<Slot<M::Connection>>, pool: &'p Arc<Shared<M>>) -> Self {
-        Self {
-            slot: Some(slot),
-            pool: PoolRef::Borrowed(pool),
-        }
+    pub(crate) const fn new(slot: Box<Slot<M::Connection>>, pool: &'p Arc<Shared<M>>) -> Self {
+        let slot = Some(slot);
+        Self(Lease { slot, pool })
     }
+}
 
-    pub(crate) const fn owned(slot: Box<Slot<M::Connection>>, pool: Arc<Shared<M>>) -> Self {
-        Self {
-            slot: Some(slot),
-            pool: PoolRef::Owned(pool),
-        }
+impl<M: ConnectionManager> OwnedPooledConnection<M> {
+    pub(crate) const fn new(slot: Box<Slot<M::Connection>>, pool: Arc<Shared<M>>) -> Self {
+        let slot = Some(slot);
+        Self(Lease { slot, pool })
     }
+}
 
-    /// Has the pool close this connection when it is dropped, instead of lending it again.
-    pub const fn evict(&mut self) {
-        if let Some(slot) = &mut self.slot {
-            slot.evict = true;
-        }
-    }
-
-    /// Keeps the connection for good: it does not count any more, and the pool may open another.
-    #[must_use]
-    pub fn detach(mut self) -> M::Connection {
-        let slot = self.slot.take().expect(PRESENT);
-        self.pool
-            .shared()
-            .step(|state, now, fx| state.detach(*slot, now, fx))
-    }
-
-    /// The connection's number: the `n`th that the pool opened.
-    #[must_use]
-    pub fn id(&self) -> u64 {
-        self.slot().id
-    }
-
-    /// How long ago the connection was opened.
-    #[must_use]
-    pub fn age(&self) -> Duration {
-        between(self.slot().created, self.pool.shared().now())
-    }
-
+impl<M: ConnectionManager, P: Borrow<Arc<Shared<M>>>> Lease<M, P> {
     #[inline]
     fn slot(&self) -> &Slot<M::Connection> {
         self.slot.as_ref().expect(PRESENT)
     }
-}
-
-impl<M: ConnectionManager> Deref for PooledConnection<'_, M> {
-    type Target = M::Connection;
 
     #[inline]
-    fn deref(&self) -> &Self::Target {
-        &self.slot().connection
+    fn slot_mut(&mut self) -> &mut Slot<M::Connection> {
+        self.slot.as_mut().expect(PRESENT)
+    }
+
+    fn detach(mut self) -> M::Connection {
+        let slot = self.slot.take().expect(PRESENT);
+        let pool = self.pool.borrow();
+        pool.step(|state, now, fx| state.detach(*slot, now, fx))
+    }
+
+    fn age(&self) -> Duration {
+        between(self.slot().created, self.pool.borrow().now())
     }
 }
 
-impl<M: ConnectionManager> DerefMut for PooledConnection<'_, M> {
-    #[inline]
-    fn deref_mut(&mut self) -> &mut Self::Target {
-        &mut self.slot.as_mut().expect(PRESENT).connection
-    }
-}
-
-impl<M: ConnectionManager> Drop for PooledConnection<'_, M> {
+impl<M: ConnectionManager, P: Borrow<Arc<Shared<M>>>> Drop for Lease<M, P> {
     #[inline]
     fn drop(&mut self) {
         if let Some(slot) = self.slot.take() {
-            self.pool.shared().give_back(slot);
+            self.pool.borrow().give_back(slot);
         }
     }
 }
 
-impl<M> std::fmt::Debug for PooledConnection<'_, M>
-where
-    M: ConnectionManager,
-    M::Connection: std::fmt::Debug,
-{
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("PooledConnection")
-            .field("id", &self.slot().id)
-            .field("connection", &self.slot().connection)
-            .finish_non_exhaustive()
+/// The methods and traits that both guards have.
+macro_rules! guard {
+    ($name:ident, $guard:ty, [$($lifetime:lifetime)?]) => {
+        impl<$($lifetime,)? M: ConnectionManager> $guard {
+            /// Has the pool close this connection when it is dropped, instead of lending it again.
+            pub const fn evict(&mut self) {
+                if let Some(slot) = &mut self.0.slot {
+                    slot.evict = true;
+                }
+            }
+
+            /// Keeps the connection for good: it does not count any more, and the pool may open another.
+            #[must_use]
+            pub fn detach(self) -> M::Connection {
+                self.0.detach()
+            }
+
+            /// The connection's number: the `n`th that the pool opened.
+            #[must_use]
+            pub fn id(&self) -> u64 {
+                self.0.slot().id
+            }
+
+            /// How long ago the connection was opened.
+            #[must_use]
+            pub fn age(&self) -> Duration {
+                self.0.age()
+            }
+        }
+
+        impl<$($lifetime,)? M: ConnectionManager> Deref for $guard {
+            type Target = M::Connection;
+
+            #[inline]
+            fn deref(&self) -> &M::Connection {
+                &self.0.slot().connection
+            }
+        }
+
+        impl<$($lifetime,)? M: ConnectionManager> DerefMut for $guard {
+            #[inline]
+            fn deref_mut(&mut self) -> &mut M::Connection {
+                &mut self.0.slot_mut().connection
+            }
+        }
+
+        impl<$($lifetime,)? M> std::fmt::Debug for $guard
+        where
+            M: ConnectionManager,
+            M::Connection: std::fmt::Debug,
+        {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.debug_struct(stringify!($name))
+                    .field("id", &self.id())
+                    .field("connection", &**self)
+                    .finish_non_exhaustive()
+            }
+        }
+    };
+}
+
+guard!(PooledConnection, PooledConnection<'p, M>, ['p]);
+guard!(OwnedPooledConnection, OwnedPooledConnection<M>, []);
+
+#[cfg(all(test, not(pool_loom)))]
+mod tests {
+    use super::*;
+
+    struct Nothing;
+
+    impl ConnectionManager for Nothing {
+        type Connection = [u64; 8];
+        type Error = std::convert::Infallible;
+
+        async fn connect(&self) -> Result<[u64; 8], Self::Error> {
+            Ok([0; 8])
+        }
+
+        async fn validate(&self, _: &mut [u64; 8]) -> Result<(), Self::Error> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn guards_are_two_words_and_leave_room_for_none() {
+        const TWO: usize = 2 * size_of::<usize>();
+        assert_eq!(size_of::<PooledConnection<'_, Nothing>>(), TWO);
+        assert_eq!(size_of::<OwnedPooledConnection<Nothing>>(), TWO);
+        assert_eq!(size_of::<Option<PooledConnection<'_, Nothing>>>(), TWO);
+    }
+
+    #[tokio::test]
+    async fn both_guards_know_their_connection_and_can_part_with_it() {
+        let pool = crate::Pool::builder(Nothing).limits(0, 2).build().unwrap();
+        let mut borrowed = pool.acquire().await.unwrap();
+        let mut owned = pool.acquire_owned().await.unwrap();
+        (borrowed[0], owned[0]) = (1, 2);
+        assert_eq!((borrowed.id(), owned.id()), (1, 2));
+        assert!(format!("{borrowed:?}").starts_with("PooledConnection { id: 1, connection: [1,"));
+        assert!(format!("{owned:?}").starts_with("OwnedPooledConnection { id: 2, connection: [2,"));
+        assert!(borrowed.age() < Duration::from_secs(60) && owned.age() < Duration::from_secs(60));
+        assert_eq!((borrowed.detach()[0], owned.detach()[0]), (1, 2));
+        let (mut borrowed, mut owned) = (
+            pool.acquire().await.unwrap(),
+            pool.acquire_owned().await.unwrap(),
+        );
+        assert_eq!((borrowed.id(), owned.id()), (3, 4));
+        borrowed.evict();
+        owned.evict();
+        drop((borrowed, owned));
+        assert_eq!(pool.acquire().await.unwrap().id(), 5);
+        pool.close(Duration::from_secs(1)).await;
     }
 }

@@ -98,7 +98,7 @@ pub use crate::error::{
 };
 pub use crate::event_handlers::EventHandlers;
 pub use crate::events::{ConnectionEvents, Leak, ListenerResult, PoolEvent, PoolEvents};
-pub use crate::guard::PooledConnection;
+pub use crate::guard::{OwnedPooledConnection, PooledConnection};
 pub use crate::hooks::ConnectionInfo;
 pub use crate::limits::{InvalidLimits, Limits};
 pub use crate::manager::{ConnectFault, ConnectionManager, ReleaseCheck};

@@ -317,7 +317,7 @@ impl<M: ConnectionManager> Pool<M> {
         let clock = SystemTime::now();
         let listeners = self.shared.events.counters();
         let state = self.shared.state.lock();
-        let tally = &state.tally;
+        let (tally, flow) = (&state.tally, &state.flow);
         let histograms = Histograms::of(&state);
         let PoolCounts {
             total,
@@ -351,7 +351,7 @@ impl<M: ConnectionManager> Pool<M> {
             waiting_requests: waiting,
             errors: tally.errors(),
             last_error: tally.last_error.as_ref().map(|(_, error)| error.clone()),
-            avg_response_time: mean(tally.held, tally.returns),
+            avg_response_time: mean(flow.held, flow.returns),
             created: self.shared.created,
             last_used: state.last_used().map(at),
             connecting,
@@ -370,10 +370,10 @@ impl<M: ConnectionManager> Pool<M> {
             connect_failure_codes: tally.connect_failure_codes.clone(),
             ready: state.warmed && state.gate != Gate::Closed,
             counters: PoolCounters {
-                acquired: tally.immediate + tally.queued,
-                acquired_immediately: tally.immediate,
+                acquired: state.immediate + flow.queued,
+                acquired_immediately: state.immediate,
                 passed_on: tally.passed_on,
-                returned: tally.returns,
+                returned: flow.returns,
                 opened: tally.opened,
                 connect_failures: tally.connect_failures,
                 validation_failures: tally.validation_failures,
@@ -399,7 +399,7 @@ impl<M: ConnectionManager> Pool<M> {
             hold: Quantiles::default(),
             connect: Quantiles::default(),
         };
-        let immediate = tally.immediate;
+        let immediate = state.immediate;
         drop(state);
         let histograms = histograms.with_immediate(immediate);
         metrics.wait = histograms.wait();
@@ -416,7 +416,7 @@ impl<M: ConnectionManager> Pool<M> {
     pub fn histograms(&self) -> Histograms {
         let (histograms, immediate) = {
             let state = self.shared.state.lock();
-            (Histograms::of(&state), state.tally.immediate)
+            (Histograms::of(&state), state.immediate)
         };
         histograms.with_immediate(immediate)
     }

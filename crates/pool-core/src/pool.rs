@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use crossbeam_utils::CachePadded;
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -20,8 +21,10 @@ use crate::hooks::Hooks;
 use crate::runtime_settings::RuntimeSettings;
 use crate::shared::Shared;
 use crate::sizing::Sizer;
-use crate::sync::Mutex;
-use crate::{ConnectionManager, InvalidLimits, Limits, PoolEvent, PooledConnection};
+use crate::sync::BriefMutex;
+use crate::{
+    ConnectionManager, InvalidLimits, Limits, OwnedPooledConnection, PoolEvent, PooledConnection,
+};
 
 /// A pool of connections that can be resized while it runs.
 ///
@@ -63,7 +66,7 @@ impl<M: ConnectionManager> Pool<M> {
             state.ceiling = state.most();
         }
         let shared = Arc::new(Shared {
-            state: CachePadded::new(Mutex::new(state)),
+            state: CachePadded::new(BriefMutex::new(state)),
             crowded: CachePadded::default(),
             shut: CachePadded::default(),
             tuned: Mutex::new(RuntimeSettings::of(&settings)),
@@ -123,7 +126,7 @@ impl<M: ConnectionManager> Pool<M> {
                 Some(slot) => slot,
                 None => self.shared.acquire(caller).await?,
             };
-            Ok(PooledConnection::borrowed(slot, &self.shared))
+            Ok(PooledConnection::new(slot, &self.shared))
         }
     }
 
@@ -147,7 +150,7 @@ impl<M: ConnectionManager> Pool<M> {
                 Some(slot) => slot,
                 None => self.shared.acquire_within(caller, timeout).await?,
             };
-            Ok(PooledConnection::borrowed(slot, &self.shared))
+            Ok(PooledConnection::new(slot, &self.shared))
         }
     }
 
@@ -163,8 +166,7 @@ impl<M: ConnectionManager> Pool<M> {
     #[track_caller]
     pub fn acquire_owned(
         &self,
-    ) -> impl Future<Output = Result<PooledConnection<'static, M>, AcquireError>> + Send + use<M>
-    {
+    ) -> impl Future<Output = Result<OwnedPooledConnection<M>, AcquireError>> + Send + use<M> {
         let caller = Location::caller();
         let shared = Arc::clone(&self.shared);
         async move {
@@ -172,7 +174,7 @@ impl<M: ConnectionManager> Pool<M> {
                 Some(slot) => slot,
                 None => shared.acquire(caller).await?,
             };
-            Ok(PooledConnection::owned(slot, shared))
+            Ok(OwnedPooledConnection::new(slot, shared))
         }
     }
 
@@ -189,8 +191,7 @@ impl<M: ConnectionManager> Pool<M> {
     pub fn acquire_owned_timeout(
         &self,
         timeout: Duration,
-    ) -> impl Future<Output = Result<PooledConnection<'static, M>, AcquireError>> + Send + use<M>
-    {
+    ) -> impl Future<Output = Result<OwnedPooledConnection<M>, AcquireError>> + Send + use<M> {
         let caller = Location::caller();
         let shared = Arc::clone(&self.shared);
         async move {
@@ -198,7 +199,7 @@ impl<M: ConnectionManager> Pool<M> {
                 Some(slot) => slot,
                 None => shared.acquire_within(caller, timeout).await?,
             };
-            Ok(PooledConnection::owned(slot, shared))
+            Ok(OwnedPooledConnection::new(slot, shared))
         }
     }
 
@@ -207,7 +208,7 @@ impl<M: ConnectionManager> Pool<M> {
     #[track_caller]
     pub fn try_acquire(&self) -> Option<PooledConnection<'_, M>> {
         let slot = self.shared.try_acquire(Location::caller())?;
-        Some(PooledConnection::borrowed(slot, &self.shared))
+        Some(PooledConnection::new(slot, &self.shared))
     }
 
     /// Puts new limits in force while the pool runs.

@@ -7,6 +7,7 @@ use std::task::Waker;
 use std::time::{Duration, SystemTime};
 
 use crossbeam_utils::CachePadded;
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -19,15 +20,16 @@ use crate::events::EventHub;
 use crate::hooks::{ConnectionInfo, Hooks};
 use crate::runtime_settings::RuntimeSettings;
 use crate::sizing::Sizer;
-use crate::sync::Mutex;
+use crate::sync::BriefMutex;
 use crate::{ConnectionManager, ReleaseCheck};
 
 /// One pool.
 ///
 /// Invariant: while `state` is locked nothing awaits, spawns, or calls code of a manager, a hook or
-/// a listener. Wakers are cloned under it, as tokio's own primitives do, and called after it.
+/// a listener. Wakers are called after it; the one that ends evaluations when settings of sizing change
+/// is the crate's own task's.
 pub(crate) struct Shared<M: ConnectionManager> {
-    pub(crate) state: CachePadded<Mutex<State<M::Connection>>>,
+    pub(crate) state: CachePadded<BriefMutex<State<M::Connection>>>,
     /// Whether callers are queued, as it was a moment ago: a hint, read without the lock.
     pub(crate) crowded: CachePadded<AtomicBool>,
     /// Whether the pool is closed: set with the gate, for good, and read without the lock by those who
@@ -195,8 +197,8 @@ impl<M: ConnectionManager> Shared<M> {
         let put = self.state.lock().try_put_back(slot, now);
         match put {
             PutBack::Idle => self.set_crowded(false),
-            PutBack::Handed(delivery) => {
-                if let Some(waker) = self.deliver(delivery) {
+            PutBack::Handed(slot, mailbox) => {
+                if let Some(waker) = self.deliver(Delivery::new(mailbox, Ok(slot))) {
                     self.wake(waker);
                 }
             }
@@ -233,9 +235,15 @@ impl<M: ConnectionManager> Shared<M> {
 
     /// Tells the log and the listeners.
     pub(crate) fn announce(&self, event: crate::PoolEvent) {
+        // Who writes the log is foreign code: what a step has left to do does not end where that panics.
+        let _ = std::panic::catch_unwind(AssertUnwindSafe(|| self.log(&event)));
+        self.events.send(event);
+    }
+
+    fn log(&self, event: &crate::PoolEvent) {
         use crate::PoolEvent as E;
         let pool = &*self.settings.name;
-        match &event {
+        match event {
             E::ConnectFailed { error, fault } => {
                 tracing::warn!(pool, error = %error, ?fault, "connect failed");
             }
@@ -260,7 +268,6 @@ impl<M: ConnectionManager> Shared<M> {
             }
             other => tracing::debug!(pool, event = ?other, "pool event"),
         }
-        self.events.send(event);
     }
 
     /// What an error says of the pool to a caller that has waited for so long. Only those whose

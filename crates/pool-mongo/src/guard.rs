@@ -4,7 +4,7 @@ use std::ops::Deref;
 use std::time::Duration;
 
 use mongodb::{Client, Database};
-use pool_core::PooledConnection;
+use pool_core::OwnedPooledConnection;
 
 use crate::leased::Leased;
 use crate::manager::MongoManager;
@@ -19,11 +19,11 @@ use crate::manager::MongoManager;
 /// that outlive it, use more sockets than the pool knows of, up to the ceiling.
 #[must_use = "a lease that is not kept goes back at once"]
 pub struct MongoLease {
-    guard: PooledConnection<'static, MongoManager>,
+    guard: OwnedPooledConnection<MongoManager>,
 }
 
 impl MongoLease {
-    pub(crate) fn new(guard: PooledConnection<'static, MongoManager>) -> Self {
+    pub(crate) fn new(guard: OwnedPooledConnection<MongoManager>) -> Self {
         guard.holder.begin();
         Self { guard }
     }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
-use pool_core::PooledConnection;
+use pool_core::OwnedPooledConnection;
 use sqlx::{Error, PgConnection};
 
 use crate::clean;
@@ -22,11 +22,11 @@ use crate::sqlstate::{self, Verdict};
 /// first, or closed when that takes too long; the next caller never sees what was left over.
 #[must_use = "a connection that is not kept goes back at once"]
 pub struct PgPooledConnection {
-    guard: PooledConnection<'static, PostgresManager>,
+    guard: OwnedPooledConnection<PostgresManager>,
 }
 
 impl PgPooledConnection {
-    pub(crate) const fn new(guard: PooledConnection<'static, PostgresManager>) -> Self {
+    pub(crate) const fn new(guard: OwnedPooledConnection<PostgresManager>) -> Self {
         Self { guard }
     }
 

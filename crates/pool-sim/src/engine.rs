@@ -477,7 +477,7 @@ impl Caller {
         }
     }
 
-    async fn hold(self, line: pool_core::PooledConnection<'static, Server>, since: Nanos) {
+    async fn hold(self, line: pool_core::OwnedPooledConnection<Server>, since: Nanos) {
         self.world.query(self.work).await;
         if self.holds_on > 0.0 {
             tokio::time::sleep(slow(from_secs(self.holds_on))).await;

@@ -7,7 +7,7 @@ use std::task::Waker;
 use super::waiters::{A_LITTLE, Removed};
 use super::{
     ConnectFailure, Effects, Gate, Holder, Longest, Mailbox, Outcome, Phase, Place, Refusal, Slot,
-    SlotTable, State, TimedOut, Waiter,
+    SlotTable, State, TimedOut, Waited, Waiter,
 };
 use crate::ConnectFault;
 use crate::clock::Nanos;
@@ -55,7 +55,7 @@ impl<C> State<C> {
         }
         let bypass = self.rules.bypass;
         let slot = self.idle.pop_if(|slot| slot.fit(now, bypass))?;
-        self.tally.immediate += 1;
+        self.immediate += 1;
         self.lend(&slot, now, caller, None);
         Some(slot)
     }
@@ -67,7 +67,7 @@ impl<C> State<C> {
         &mut self,
         now: Nanos,
         place: Place,
-        mailbox: &Arc<Mailbox<Outcome<C>>>,
+        mailbox: Arc<Mailbox<Outcome<C>>>,
         fx: &mut Effects<C>,
     ) -> Given {
         if self.gate == Gate::Closed {
@@ -90,10 +90,10 @@ impl<C> State<C> {
         }
         // Upkeep sleeps for no longer than a caller before this one has time, which is nearly always less.
         fx.kick |= place.expires.saturating_add(A_LITTLE) < self.looks_at;
-        let number = self.waiters.push_back(place, Arc::clone(mailbox));
+        let number = self.waiters.push_back(place, mailbox);
         self.pump(now, fx);
         // Whoever waits for a check of an idle connection is not short of one.
-        self.tally.short += u64::from(self.waiters.len() > self.validating);
+        self.flow.short += u64::from(self.waiters.len() > self.validating);
         Given::Place(number)
     }
 
@@ -196,12 +196,9 @@ impl<C> State<C> {
         slot: &Slot<C>,
         now: Nanos,
         caller: &'static Location<'static>,
-        waited: Option<Nanos>,
+        waited: Option<Waited>,
     ) {
-        self.in_use += 1;
-        if self.in_use > self.tally.peak_in_use {
-            self.tally.peak_in_use = self.in_use;
-        }
+        self.flow.lent();
         let holder = Holder {
             since: now,
             waited,
@@ -213,7 +210,7 @@ impl<C> State<C> {
 
     /// A connection was handed to a caller that is gone.
     pub(crate) fn untake(&mut self, slot: Box<Slot<C>>, now: Nanos, fx: &mut Effects<C>) {
-        self.in_use -= 1;
+        self.flow.in_use -= 1;
         self.tally.cancelled += 1;
         if let Phase::Lent { holder } = self.slots.get(slot.row) {
             self.tally.passed_on(&holder);
@@ -287,7 +284,7 @@ mod tests {
             caller: Location::caller(),
             expires,
         };
-        match state.queue(now, place, &mailbox, &mut fx) {
+        match state.queue(now, place, Arc::clone(&mailbox), &mut fx) {
             Given::Place(number) => (Waiter { number, mailbox }, fx.kick),
             Given::Refused(refused) => panic!("{refused:?}"),
         }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::{
-    CloseReason, ConnectFailure, Delivery, Effects, Gate, Outcome, Phase, Refusal, Slot, State,
-    Task,
+    CloseReason, ConnectFailure, Delivery, Effects, Gate, Mailbox, Outcome, Phase, Refusal, Slot,
+    State, Task, Waited,
 };
 use crate::ConnectFault;
 use crate::clock::{NEVER, Nanos};
@@ -34,8 +34,11 @@ impl QueueDelay {
 
     /// A caller comes to an empty queue: the shortest wait of this interval was none.
     pub(crate) const fn was_empty(&mut self) {
-        self.shortest = 0;
-        self.slow = false;
+        // Nearly always as it is already, and others read what lies beside it.
+        if self.slow || self.shortest != 0 {
+            self.shortest = 0;
+            self.slow = false;
+        }
     }
 
     /// Whether the caller that has waited for `delay` is to be turned away.
@@ -54,7 +57,9 @@ impl QueueDelay {
 /// What became of a connection that came back.
 #[derive(Debug)]
 pub(crate) enum PutBack<C> {
-    Handed(Delivery<Outcome<C>>),
+    /// It is on its way to the oldest caller. In two parts, which stay in registers: what is moved in memory
+    /// under the lock waits for what is written there.
+    Handed(Box<Slot<C>>, Arc<Mailbox<Outcome<C>>>),
     Idle,
     /// Nothing yet.
     NotYet(Box<Slot<C>>),
@@ -93,7 +98,8 @@ impl<C> State<C> {
         self.unlend(&slot, now);
         slot.idle_since = now;
         slot.proven = now;
-        PutBack::Handed(self.hand(slot, now))
+        let mailbox = self.hand(&slot, now);
+        PutBack::Handed(slot, mailbox)
     }
 
     /// A clean connection comes back from a caller.
@@ -260,7 +266,8 @@ impl<C> State<C> {
         if self.gate == Gate::Open {
             self.shed(now, fx);
             if !self.waiters.is_empty() {
-                fx.deliver(self.hand(slot, now));
+                let mailbox = self.hand(&slot, now);
+                fx.deliver(Delivery::new(mailbox, Ok(slot)));
                 return;
             }
         }
@@ -275,14 +282,14 @@ impl<C> State<C> {
         self.idle.insert(at, slot);
     }
 
-    /// Gives a fit connection to the oldest caller.
+    /// Notes that the oldest caller is given a fit connection. Says where to put it.
     #[inline]
-    pub(crate) fn hand(&mut self, slot: Box<Slot<C>>, now: Nanos) -> Delivery<Outcome<C>> {
+    pub(crate) fn hand(&mut self, slot: &Slot<C>, now: Nanos) -> Arc<Mailbox<Outcome<C>>> {
         let place = self.waiters.front().expect("callers are queued");
-        self.tally.queued += 1;
-        let waited = now.saturating_sub(place.since);
-        self.lend(&slot, now, place.caller, Some(waited));
-        self.waiters.settle_front(Ok(slot))
+        self.flow.queued += 1;
+        let waited = Waited::between(place.since, now);
+        self.lend(slot, now, place.caller, Some(waited));
+        self.waiters.pop_front()
     }
 
     /// Turns callers away that have waited far above the target, while the queue is slow.
@@ -329,9 +336,9 @@ impl<C> State<C> {
 
     #[inline]
     fn unlend(&mut self, slot: &Slot<C>, now: Nanos) {
-        self.in_use -= 1;
+        self.flow.in_use -= 1;
         if let Phase::Lent { holder } = self.slots.get(slot.row) {
-            self.tally.returned(&holder, now);
+            self.tally.returned(&mut self.flow, &holder, now);
         }
     }
 }

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::slot::Row;
 use super::{
-    CloseReason, ConnectFailure, ConnectOrder, Effects, Gate, Phase, Refusal, Slot, State, Task,
+    CloseReason, ConnectFailure, ConnectOrder, Delivery, Effects, Gate, Phase, Refusal, Slot,
+    State, Task,
 };
 use crate::clock::{NEVER, Nanos, between, nanos};
 use crate::sizing::reactive::{Queue, Worth};
@@ -159,7 +160,8 @@ impl<C> State<C> {
                 self.retire(slot, CloseReason::Lifetime, fx);
             } else if let Some(at) = self.fit(now) {
                 let slot = self.idle.remove(at);
-                fx.deliver(self.hand(slot, now));
+                let mailbox = self.hand(&slot, now);
+                fx.deliver(Delivery::new(mailbox, Ok(slot)));
             } else if self.validating < self.waiters.len() {
                 let slot = self.idle.pop().expect("the stack has a top");
                 self.validate(slot, fx);
@@ -272,8 +274,8 @@ impl<C> State<C> {
         Queue {
             waiting: self.waiters.len(),
             oldest: between(since, now),
-            in_use: self.in_use,
-            hold: between(0, self.tally.typical_hold()),
+            in_use: self.flow.in_use,
+            hold: between(0, self.tally.typical_hold(&self.flow)),
             connect: between(0, self.tally.typical_connect),
         }
     }

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::Limits;
 use crate::clock::NEVER;
-use crate::sync::Mutex;
+use crate::sync::BriefMutex;
 
 type Connection = Box<Slot<u8>>;
 
@@ -33,7 +33,7 @@ fn model(story: impl Fn() + Send + Sync + 'static) {
 }
 
 /// A pool whose tasks are run at once by whoever caused them.
-struct Pool(Mutex<State<u8>>);
+struct Pool(BriefMutex<State<u8>>);
 
 impl Pool {
     fn new(max: u32) -> Arc<Self> {
@@ -52,7 +52,7 @@ impl Pool {
             saturation_hold: 1,
             controlled_delay: None,
         };
-        Arc::new(Self(Mutex::new(State::new(
+        Arc::new(Self(BriefMutex::new(State::new(
             Limits::new(0, max).unwrap(),
             rules,
             1,
@@ -105,7 +105,7 @@ impl Pool {
         let put = self.0.lock().try_put_back(slot, 0);
         match put {
             PutBack::Idle => {}
-            PutBack::Handed(delivery) => self.deliver(delivery),
+            PutBack::Handed(slot, mailbox) => self.deliver(Delivery::new(mailbox, Ok(slot))),
             PutBack::NotYet(slot) => self.step(|state, fx| state.put_back(slot, 0, fx)),
         }
     }
@@ -130,7 +130,7 @@ impl Pool {
 
     /// Everybody who asked is counted, as one thing.
     fn check_counted_once(&self, asked: u64) {
-        assert_eq!(self.0.lock().tally.settled(), asked);
+        assert_eq!(self.0.lock().settled(), asked);
     }
 }
 
@@ -171,18 +171,25 @@ impl Future for Caller {
             expires: 1,
         };
         let mailbox = Mailbox::new(cx.waker().clone());
-        let given = state.queue(0, place, &mailbox, &mut fx);
+        let given = state.queue(0, place, std::sync::Arc::clone(&mailbox), &mut fx);
         drop(state);
-        let poll = match given {
+        match given {
             Given::Place(number) => {
-                self.waiter = Some(Waiter { number, mailbox });
+                let waiter = self.waiter.insert(Waiter { number, mailbox });
+                let served = fx.delivery.is_some();
+                pool.carry_out(fx);
+                if served && let Ok(outcome) = waiter.mailbox.look(cx.waker()) {
+                    self.waiter = None;
+                    return Poll::Ready(outcome.ok());
+                }
                 Poll::Pending
             }
-            Given::Refused(Refused::Closed) => Poll::Ready(None),
+            Given::Refused(Refused::Closed) => {
+                pool.carry_out(fx);
+                Poll::Ready(None)
+            }
             Given::Refused(refused) => panic!("{refused:?}"),
-        };
-        pool.carry_out(fx);
-        poll
+        }
     }
 }
 

@@ -14,11 +14,13 @@
 //! | `growth` | when to connect, what a connect that lands or fails changes, backoff |
 //! | `operate` | limits, target, eviction, pause, close |
 //! | `upkeep` | idle timeout, lifetime, keepalive, leaks; when to look again |
-//! | `tally` | counters and histograms |
+//! | `flow` | the counts that change with each checkout while callers queue |
+//! | `tally` | counters of everything else, and histograms |
 //! | `effects` | what is left to do once the lock is free |
 
 mod checkout;
 mod effects;
+mod flow;
 mod give_back;
 mod growth;
 mod operate;
@@ -41,9 +43,10 @@ use crate::sizing::reactive::Guess;
 pub(crate) use self::checkout::{Given, Refused, Withdrawn};
 pub use self::effects::CloseReason;
 pub(crate) use self::effects::{ConnectFailure, ConnectOrder, Effects, Refusal, Task, TimedOut};
+pub(crate) use self::flow::Flow;
 pub(crate) use self::give_back::PutBack;
 pub(crate) use self::growth::{Backoff, ClosedSlot, Landing};
-pub(crate) use self::slot::{Holder, Longest, Phase, Slot, SlotTable};
+pub(crate) use self::slot::{Holder, Longest, Phase, Slot, SlotTable, Waited};
 pub(crate) use self::tally::Tally;
 pub(crate) use self::waiters::{Delivery, Mailbox, Place, WaitQueue};
 
@@ -66,63 +69,82 @@ pub(crate) struct Waiter<C> {
 /// - no connect begins while `total` ≥ the ceiling;
 /// - while callers are queued and the gate is open, no fit connection is idle;
 /// - idle connections are ordered by the time since when they are idle, oldest first.
+///
+/// The fields lie in the order in which they stand here: what a checkout writes while callers queue
+/// first, next to the lock's own byte, then what one writes that finds an idle connection, then what
+/// both only read. Two processors that take turns fetch from each other what the other has written, a
+/// cache line at a time, and that is most of what a checkout costs them.
 #[derive(Debug)]
+#[repr(C)]
 pub(crate) struct State<C> {
+    pub(crate) waiters: WaitQueue<Outcome<C>>,
+    pub(crate) flow: Flow,
     /// Last in, first out: the warmest connection is lent again, the coldest ages.
     pub(crate) idle: Vec<Box<Slot<C>>>,
+    /// Checkouts that found an idle connection; they waited for nothing.
+    pub(crate) immediate: u64,
+    pub(crate) slots: SlotTable,
+    pub(crate) gate: Gate,
+    /// Whether the last check of an idle connection failed: the others may be dead as well.
+    pub(crate) doubt: bool,
     /// Whether a connection below the top may have been proven later than the top.
     pub(crate) proven_below: bool,
-    pub(crate) waiters: WaitQueue<Outcome<C>>,
-    pub(crate) gate: Gate,
-    pub(crate) generation: u64,
+    /// Whether one has succeeded.
+    pub(crate) warmed: bool,
+    pub(crate) total: u32,
+    pub(crate) closing: u32,
+    pub(crate) connecting: u32,
+    pub(crate) validating: u32,
     /// How far the pool may grow at this moment: to [`bound`](Self::bound), or to less while the
     /// server has said that it has no room. What is open already stays.
     pub(crate) ceiling: u32,
     /// How many connections a sizing policy allows demand to open; surplus to it is closed.
     pub(crate) allowed: u32,
-    /// How many the server has room for, as far as it has said.
-    pub(crate) server_room: u32,
-    pub(crate) total: u32,
-    pub(crate) in_use: u32,
-    pub(crate) connecting: u32,
-    pub(crate) closing: u32,
-    pub(crate) validating: u32,
-    pub(crate) recycling: u32,
-    /// Whether the last check of an idle connection failed: the others may be dead as well.
-    pub(crate) doubt: bool,
-    /// Of those being validated, the ones that nobody has asked for.
-    pub(crate) own_checks: u32,
-    /// Connections whose replacement has been asked for.
-    pub(crate) retiring: u32,
-    pub(crate) slots: SlotTable,
-    /// What had lasted longest when that was last looked up, and until when that will do.
-    pub(crate) looked: Option<(Nanos, Longest)>,
-    pub(crate) tally: Tally,
-    pub(crate) rules: Rules,
-    pub(crate) limits: Limits,
     /// The part of the maximum that whoever divides something between pools allows this one.
     pub(crate) allowance: u32,
+    /// Connections whose replacement has been asked for.
+    pub(crate) retiring: u32,
     /// The size that a sizing policy wants kept warm; without one, the minimum is.
     pub(crate) target: Option<u32>,
-    pub(crate) backoff: Backoff,
-    pub(crate) last_failure: Option<Arc<ConnectFailure>>,
-    /// When the server may be asked again for more than it had room for.
-    pub(crate) saturated_until: Option<Nanos>,
-    pub(crate) paused_until: Nanos,
-    /// When it will be known whether it was right to wait for returns instead of connecting.
-    pub(crate) guess_holds_until: Nanos,
+    pub(crate) limits: Limits,
+    pub(crate) generation: u64,
+    pub(crate) rules: Rules,
     /// When upkeep looks at the callers' time again, on the timer's clock, unless something has it look
     /// sooner.
     pub(crate) looks_at: Nanos,
+    pub(crate) last_failure: Option<Arc<ConnectFailure>>,
+    /// When it will be known whether it was right to wait for returns instead of connecting.
+    pub(crate) guess_holds_until: Nanos,
+    pub(crate) backoff: Backoff,
+    pub(crate) tally: Tally,
+    /// How many the server has room for, as far as it has said.
+    pub(crate) server_room: u32,
+    pub(crate) recycling: u32,
+    /// Of those being validated, the ones that nobody has asked for.
+    pub(crate) own_checks: u32,
+    /// What had lasted longest when that was last looked up, and until when that will do.
+    pub(crate) looked: Option<(Nanos, Longest)>,
+    /// When the server may be asked again for more than it had room for.
+    pub(crate) saturated_until: Option<Nanos>,
+    pub(crate) paused_until: Nanos,
     pub(crate) guess: Guess,
     pub(crate) next_id: u64,
     pub(crate) delay: give_back::QueueDelay,
     pub(crate) rng: fastrand::Rng,
     /// Warm-ups begun.
     pub(crate) warmups: u64,
-    /// Whether one has succeeded.
-    pub(crate) warmed: bool,
 }
+
+/// With the lock's byte, and what aligns the state after it, the queue and the counts fill two cache lines,
+/// and what a caller reads of the queue before anything else lies in the first.
+#[cfg(target_pointer_width = "64")]
+const _: () = {
+    const LOCK: usize = 16;
+    const LINE: usize = 64;
+    assert!(std::mem::offset_of!(State<()>, waiters) == 0);
+    assert!(LOCK + waiters::READ_FIRST <= LINE);
+    assert!(LOCK + std::mem::offset_of!(State<()>, flow) + size_of::<Flow>() <= 2 * LINE);
+};
 
 /// Whether connections are lent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -211,7 +233,6 @@ impl<C> State<C> {
             allowed: u32::MAX,
             server_room: u32::MAX,
             total: 0,
-            in_use: 0,
             connecting: 0,
             closing: 0,
             validating: 0,
@@ -221,6 +242,8 @@ impl<C> State<C> {
             retiring: 0,
             slots: SlotTable::new(),
             looked: None,
+            flow: Flow::new(),
+            immediate: 0,
             tally: Tally::new(),
             backoff: Backoff::new(),
             rules,
@@ -241,10 +264,15 @@ impl<C> State<C> {
         }
     }
 
+    /// Callers that have asked and do not wait any more, whatever came of it.
+    pub(crate) const fn settled(&self) -> u64 {
+        self.immediate + self.flow.queued + self.tally.unserved() - self.tally.passed_on
+    }
+
     pub(crate) fn counts(&self) -> PoolCounts {
         PoolCounts {
             total: self.total,
-            active: self.in_use + self.validating + self.recycling,
+            active: self.flow.in_use + self.validating + self.recycling,
             idle: self.idle_len(),
             connecting: self.connecting,
             closing: self.closing,
@@ -311,7 +339,7 @@ impl<C> State<C> {
             .slots
             .holders()
             .map(|holder| u128::from(now.saturating_sub(holder.since)));
-        self.tally.held + running.sum::<u128>()
+        self.flow.held + running.sum::<u128>()
     }
 
     /// When a connection was last lent or returned.

@@ -1,5 +1,6 @@
 //! One connection and what the pool knows of it.
 
+use std::num::NonZero;
 use std::panic::Location;
 
 use crate::clock::Nanos;
@@ -59,7 +60,7 @@ pub(crate) struct Row(u32);
 /// Where each connection is, and who has it.
 #[derive(Debug)]
 pub(crate) struct SlotTable {
-    rows: Vec<Phase>,
+    rows: Vec<Aligned>,
     free: Vec<Row>,
 }
 
@@ -82,13 +83,32 @@ pub(crate) enum Phase {
     Recycling,
 }
 
+/// For how long a caller was queued: a nanosecond at least, which leaves zero for those that were not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Waited(NonZero<Nanos>);
+
+impl Waited {
+    #[inline]
+    pub(crate) const fn between(earlier: Nanos, later: Nanos) -> Self {
+        Self(match NonZero::new(later.saturating_sub(earlier)) {
+            Some(waited) => waited,
+            None => NonZero::<Nanos>::MIN,
+        })
+    }
+
+    #[inline]
+    pub(crate) const fn nanos(self) -> Nanos {
+        self.0.get()
+    }
+}
+
 /// Who holds a connection.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Holder {
     /// Since when.
     pub(crate) since: Nanos,
     /// How long it had been queued; `None` if it had not.
-    pub(crate) waited: Option<Nanos>,
+    pub(crate) waited: Option<Waited>,
     /// The line that acquired it.
     pub(crate) caller: &'static Location<'static>,
     /// Whether the leak threshold has already been reported.
@@ -103,6 +123,13 @@ pub(crate) struct Longest {
     pub(crate) connect: Option<Nanos>,
 }
 
+/// A row of the table, which lies in one cache line.
+#[derive(Clone, Copy, Debug)]
+#[repr(align(32))]
+struct Aligned(Phase);
+
+const _: () = assert!(size_of::<Aligned>() == 32, "a row is not half a cache line");
+
 impl SlotTable {
     pub(crate) const fn new() -> Self {
         Self {
@@ -115,16 +142,16 @@ impl SlotTable {
     pub(crate) fn open(&mut self, now: Nanos) -> Row {
         let phase = Phase::Connecting { since: now };
         if let Some(row) = self.free.pop() {
-            self.rows[row.0 as usize] = phase;
+            self.rows[row.0 as usize] = Aligned(phase);
             return row;
         }
         let row = Row(u32::try_from(self.rows.len()).expect("limits stay below 2^32"));
-        self.rows.push(phase);
+        self.rows.push(Aligned(phase));
         row
     }
 
     pub(crate) fn release(&mut self, row: Row) {
-        self.rows[row.0 as usize] = Phase::Free;
+        self.rows[row.0 as usize] = Aligned(Phase::Free);
         self.free.push(row);
         if self.free.len() == self.rows.len() {
             // Everything is closed: a pool that once was large becomes small again.
@@ -135,16 +162,16 @@ impl SlotTable {
 
     #[inline]
     pub(crate) fn set(&mut self, row: Row, phase: Phase) {
-        self.rows[row.0 as usize] = phase;
+        self.rows[row.0 as usize] = Aligned(phase);
     }
 
     pub(crate) fn get(&self, row: Row) -> Phase {
-        self.rows[row.0 as usize]
+        self.rows[row.0 as usize].0
     }
 
     /// The holders of lent connections.
     pub(crate) fn holders(&self) -> impl Iterator<Item = &Holder> {
-        self.rows.iter().filter_map(|phase| match phase {
+        self.rows.iter().filter_map(|row| match &row.0 {
             Phase::Lent { holder } => Some(holder),
             _ => None,
         })
@@ -152,7 +179,7 @@ impl SlotTable {
 
     /// The same, to mark them as reported.
     pub(crate) fn holders_mut(&mut self) -> impl Iterator<Item = &mut Holder> {
-        self.rows.iter_mut().filter_map(|phase| match phase {
+        self.rows.iter_mut().filter_map(|row| match &mut row.0 {
             Phase::Lent { holder } => Some(holder),
             _ => None,
         })
@@ -161,8 +188,8 @@ impl SlotTable {
     /// What has lasted longest: a look at every row.
     pub(crate) fn longest(&self) -> Longest {
         let mut longest = Longest::default();
-        for phase in &self.rows {
-            match phase {
+        for row in &self.rows {
+            match &row.0 {
                 Phase::Lent { holder } => {
                     if longest
                         .holder
@@ -192,6 +219,6 @@ impl SlotTable {
     /// How many rows are in a phase: the second count that tests compare with the first.
     #[cfg(all(test, not(pool_loom)))]
     pub(crate) fn count(&self, wanted: impl Fn(&Phase) -> bool) -> u32 {
-        u32::try_from(self.rows.iter().filter(|phase| wanted(phase)).count()).unwrap()
+        u32::try_from(self.rows.iter().filter(|row| wanted(&row.0)).count()).unwrap()
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use hdrhistogram::Histogram;
 
-use super::{CloseReason, Holder};
+use super::{CloseReason, Flow, Holder, Waited};
 use crate::clock::Nanos;
 use crate::metrics::{ResizeCounters, VetoCounters};
 
@@ -20,12 +20,8 @@ const LONGEST: u64 = 4 * 3_600 * 1_000_000_000;
 /// What has happened since the pool was built.
 #[derive(Debug)]
 pub(crate) struct Tally {
-    /// Checkouts that found an idle connection; they waited for nothing.
-    pub(crate) immediate: u64,
-    /// Checkouts that were given a connection after they had queued.
-    pub(crate) queued: u64,
-    /// Callers that were queued because no connection was idle, whatever came of it.
-    pub(crate) short: u64,
+    /// The latest checkouts that have ended: one in [`RECENT`] pays for recording all.
+    recent: [Ended; RECENT],
     /// Of those that were queued and served, the ones whose caller had just given up.
     pub(crate) passed_on: u64,
     pub(crate) opened: u64,
@@ -50,13 +46,9 @@ pub(crate) struct Tally {
     pub(crate) resizes: u64,
     pub(crate) resized: ResizeCounters,
     pub(crate) vetoes: VetoCounters,
-    /// Time of all checkouts that have been returned, from hand-out to return.
-    pub(crate) held: u128,
     /// Connections × time up to `sized_at`.
     size_integral: u128,
     sized_at: Nanos,
-    /// The most connections in use at once since it was last read.
-    pub(crate) peak_in_use: u32,
     /// The most connections that ever existed at once.
     pub(crate) peak_total: u32,
     typical_hold: Nanos,
@@ -67,10 +59,6 @@ pub(crate) struct Tally {
     /// The latest return among connections that were closed since.
     pub(crate) last_used: Option<Nanos>,
     pub(crate) last_error: Option<(Nanos, String)>,
-    /// Checkouts that have been returned.
-    pub(crate) returns: u64,
-    /// The latest of them: one in [`RECENT`] pays for all.
-    recent: [Ended; RECENT],
     wait: Histogram<u64>,
     hold: Histogram<u64>,
     connect: Histogram<u64>,
@@ -84,7 +72,7 @@ const RECENT: usize = 32;
 #[derive(Clone, Copy, Debug)]
 struct Ended {
     /// How long its caller was queued; `None` if it was not.
-    waited: Option<Nanos>,
+    waited: Option<Waited>,
     held: Nanos,
 }
 
@@ -95,9 +83,6 @@ impl Tally {
                 .expect("the bounds and the two significant digits are within the crate's range")
         };
         Self {
-            immediate: 0,
-            queued: 0,
-            short: 0,
             passed_on: 0,
             opened: 0,
             connect_failures: 0,
@@ -119,17 +104,14 @@ impl Tally {
             resizes: 0,
             resized: ResizeCounters::default(),
             vetoes: VetoCounters::default(),
-            held: 0,
             size_integral: 0,
             sized_at: 0,
-            peak_in_use: 0,
             peak_total: 0,
             typical_hold: 0,
             hold_sampled: (0, 0),
             typical_connect: 0,
             last_used: None,
             last_error: None,
-            returns: 0,
             recent: [Ended {
                 waited: None,
                 held: 0,
@@ -142,13 +124,11 @@ impl Tally {
 
     #[inline]
     #[expect(clippy::cast_possible_truncation, reason = "the remainder is below 32")]
-    pub(crate) fn returned(&mut self, holder: &Holder, now: Nanos) {
+    pub(crate) fn returned(&mut self, flow: &mut Flow, holder: &Holder, now: Nanos) {
         let held = now.saturating_sub(holder.since);
-        self.held += u128::from(held);
-        let at = (self.returns % RECENT as u64) as usize;
+        let at = (flow.returned(held) % RECENT as u64) as usize;
         let waited = holder.waited;
         self.recent[at] = Ended { waited, held };
-        self.returns += 1;
         if at == RECENT - 1 {
             record(&self.recent, &mut self.wait, &mut self.hold);
         }
@@ -158,7 +138,8 @@ impl Tally {
     #[cold]
     pub(crate) fn passed_on(&mut self, holder: &Holder) {
         self.passed_on += 1;
-        self.wait.saturating_record(holder.waited.unwrap_or(0));
+        self.wait
+            .saturating_record(holder.waited.map_or(0, Waited::nanos));
     }
 
     /// The distributions of the times that callers were queued, that connections were held by the
@@ -166,25 +147,26 @@ impl Tally {
     #[expect(clippy::cast_possible_truncation, reason = "the remainder is below 32")]
     pub(crate) fn histograms<'h>(
         &self,
+        returns: u64,
         holders: impl Iterator<Item = &'h Holder>,
     ) -> [Histogram<u64>; 3] {
         let (mut wait, mut hold) = (self.wait.clone(), self.hold.clone());
-        let pending = (self.returns % RECENT as u64) as usize;
+        let pending = (returns % RECENT as u64) as usize;
         record(&self.recent[..pending], &mut wait, &mut hold);
         for waited in holders.filter_map(|holder| holder.waited) {
-            wait.saturating_record(waited);
+            wait.saturating_record(waited.nanos());
         }
         [wait, hold, self.connect.clone()]
     }
 
     /// The mean hold time of late: over the returns since the reading before the last, at least
     /// eight of them. Zero while nothing has been returned.
-    pub(crate) fn typical_hold(&mut self) -> Nanos {
+    pub(crate) fn typical_hold(&mut self, flow: &Flow) -> Nanos {
         let (returns, held) = self.hold_sampled;
-        let new = self.returns - returns;
+        let new = flow.returns - returns;
         if new >= 8 || (returns == 0 && new > 0) {
-            self.typical_hold = Nanos::try_from((self.held - held) / u128::from(new)).unwrap_or(0);
-            self.hold_sampled = (self.returns, self.held);
+            self.typical_hold = Nanos::try_from((flow.held - held) / u128::from(new)).unwrap_or(0);
+            self.hold_sampled = (flow.returns, flow.held);
         }
         self.typical_hold
     }
@@ -195,15 +177,9 @@ impl Tally {
         self.typical_hold
     }
 
-    /// Callers that have asked and do not wait any more, whatever came of it.
-    pub(crate) const fn settled(&self) -> u64 {
-        self.immediate
-            + (self.queued - self.passed_on)
-            + self.timeouts
-            + self.cancelled
-            + self.rejected
-            + self.shed
-            + self.failed_fast
+    /// Callers that went without a connection.
+    pub(crate) const fn unserved(&self) -> u64 {
+        self.timeouts + self.cancelled + self.rejected + self.shed + self.failed_fast
     }
 
     pub(crate) fn connected(&mut self, took: Nanos) {
@@ -255,7 +231,7 @@ fn record(ended: &[Ended], wait: &mut Histogram<u64>, hold: &mut Histogram<u64>)
     for &Ended { waited, held } in ended {
         hold.saturating_record(held);
         if let Some(waited) = waited {
-            wait.saturating_record(waited);
+            wait.saturating_record(waited.nanos());
         }
     }
 }
@@ -277,7 +253,7 @@ mod tests {
     fn holder(waited: Option<Nanos>) -> Holder {
         Holder {
             since: 0,
-            waited,
+            waited: waited.map(|waited| Waited::between(0, waited)),
             caller: std::panic::Location::caller(),
             reported: false,
         }
@@ -285,11 +261,11 @@ mod tests {
 
     #[test]
     fn every_checkout_is_in_the_histograms_at_once() {
-        let mut tally = Tally::new();
+        let (mut tally, mut flow) = (Tally::new(), Flow::new());
         for n in 1..=100 {
-            tally.returned(&holder((n % 2 == 0).then_some(7)), n);
+            tally.returned(&mut flow, &holder((n % 2 == 0).then_some(7)), n);
             let lent = [holder(Some(9)), holder(None)];
-            let [wait, hold, _] = tally.histograms(lent.iter());
+            let [wait, hold, _] = tally.histograms(flow.returns, lent.iter());
             assert_eq!((wait.len(), hold.len()), (n / 2 + 1, n));
             assert_eq!((wait.max(), hold.max()), (9, n));
         }
@@ -297,14 +273,14 @@ mod tests {
 
     #[test]
     fn the_typical_hold_time_follows_the_load() {
-        let mut tally = Tally::new();
-        assert_eq!(tally.typical_hold(), 0);
-        tally.returned(&holder(None), 100);
-        assert_eq!(tally.typical_hold(), 100);
+        let (mut tally, mut flow) = (Tally::new(), Flow::new());
+        assert_eq!(tally.typical_hold(&flow), 0);
+        tally.returned(&mut flow, &holder(None), 100);
+        assert_eq!(tally.typical_hold(&flow), 100);
         for _ in 0..8 {
-            tally.returned(&holder(None), 500);
+            tally.returned(&mut flow, &holder(None), 500);
         }
-        assert_eq!(tally.typical_hold(), 500);
+        assert_eq!(tally.typical_hold(&flow), 500);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::Waker;
 
 use crate::clock::{NEVER, Nanos};
-use crate::sync::Mutex;
+use crate::sync::BriefMutex;
 
 /// A first-in, first-out queue from whose middle callers can leave.
 ///
@@ -17,6 +17,7 @@ use crate::sync::Mutex;
 /// What a caller is given is put into its [`Mailbox`] after the pool's lock is free, and it looks
 /// there without that lock.
 #[derive(Debug)]
+#[repr(C)]
 pub(crate) struct WaitQueue<T> {
     ring: VecDeque<Entry<T>>,
     /// The number of the next caller; numbers grow along the queue.
@@ -29,6 +30,10 @@ pub(crate) struct WaitQueue<T> {
     /// The number after that of the last one that has less time than one before it.
     ordered_from: u64,
 }
+
+/// How much of the queue whoever takes the lock reads.
+#[cfg(target_pointer_width = "64")]
+pub(super) const READ_FIRST: usize = std::mem::offset_of!(WaitQueue<()>, latest);
 
 /// Above this many entries the memory of an emptied queue is given back.
 const KEEP: usize = 1_024;
@@ -60,9 +65,10 @@ pub(crate) struct Place {
 
 /// Where a queued caller finds what it is given.
 ///
-/// Its lock is held for a few instructions; where both are held, the pool's was taken first.
+/// Its lock is held for a few instructions; where both are held, the pool's was taken first. Wakers are
+/// cloned under it, as tokio's own primitives do.
 #[derive(Debug)]
-pub(crate) struct Mailbox<T>(Mutex<Mail<T>>);
+pub(crate) struct Mailbox<T>(BriefMutex<Mail<T>>);
 
 #[derive(Debug)]
 enum Mail<T> {
@@ -74,7 +80,7 @@ enum Mail<T> {
 
 impl<T> Mailbox<T> {
     pub(crate) fn new(waker: Waker) -> Arc<Self> {
-        Arc::new(Self(Mutex::new(Mail::Awaited(waker))))
+        Arc::new(Self(BriefMutex::new(Mail::Awaited(waker))))
     }
 
     /// Takes what has arrived, once, or leaves `waker`; then the one that was replaced is returned,
@@ -125,6 +131,11 @@ pub(crate) struct Delivery<T> {
 }
 
 impl<T> Delivery<T> {
+    #[inline]
+    pub(crate) const fn new(mailbox: Arc<Mailbox<T>>, outcome: T) -> Self {
+        Self { mailbox, outcome }
+    }
+
     /// Outside the pool's lock: returns the waker to call, or the outcome if the caller has given
     /// up meanwhile.
     #[inline]
@@ -200,17 +211,23 @@ impl<T> WaitQueue<T> {
     /// # Panics
     ///
     /// The queue is empty.
-    #[inline]
     pub(crate) fn settle_front(&mut self, outcome: T) -> Delivery<T> {
+        Delivery::new(self.pop_front(), outcome)
+    }
+
+    /// Takes the oldest caller out, and says where to put what it is given.
+    ///
+    /// # Panics
+    ///
+    /// The queue is empty.
+    #[inline]
+    pub(crate) fn pop_front(&mut self) -> Arc<Mailbox<T>> {
         let front = self.ring.pop_front().expect(LIVE);
         self.left(&front.place);
         if self.ring.front().is_some_and(Entry::is_gap) {
             self.close_gaps();
         }
-        Delivery {
-            mailbox: front.mailbox.expect(LIVE),
-            outcome,
-        }
+        front.mailbox.expect(LIVE)
     }
 
     /// Gives every caller whose time is over its outcome. Says when the next one's is.

@@ -4,6 +4,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
@@ -16,7 +17,6 @@ use super::{
 use crate::clock::nanos;
 use crate::engine::Gate;
 use crate::shared::Shared;
-use crate::sync::Mutex;
 use crate::{ConnectionManager, Limits, Pool, PoolEvent};
 
 /// How often a policy is asked that does not say it, of a pool without a configuration.
@@ -225,7 +225,8 @@ impl<M: ConnectionManager> DynamicSizing for Pool<M> {
     }
 
     fn sizing_decisions(&self) -> Vec<DecisionRecord> {
-        self.shared.sizer.running.lock().log.latest()
+        let latest = self.shared.sizer.running.lock().log.latest();
+        latest.iter().map(|record| (**record).clone()).collect()
     }
 
     fn explain(&self) -> Explanation {
@@ -233,8 +234,11 @@ impl<M: ConnectionManager> DynamicSizing for Pool<M> {
             let state = self.shared.state.lock();
             (state.counts(), state.floor(), state.ceiling)
         };
-        let running = self.shared.sizer.running.lock();
-        let terms = running.terms();
+        let (terms, changed, last) = {
+            let running = self.shared.sizer.running.lock();
+            (running.terms(), running.log.changed(), running.log.last())
+        };
+        let copy = |record: Arc<DecisionRecord>| (*record).clone();
         Explanation {
             pool: self.name().to_owned(),
             counts,
@@ -242,8 +246,8 @@ impl<M: ConnectionManager> DynamicSizing for Pool<M> {
             ceiling,
             enabled: terms.enabled,
             mode: terms.mode,
-            changed: running.log.changed().cloned(),
-            last: running.log.last().cloned(),
+            changed: changed.map(copy),
+            last: last.map(copy),
             warnings: terms
                 .config
                 .map_or_else(Vec::new, |config| config.warnings()),

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use serde::Serialize;
@@ -27,18 +28,20 @@ pub struct DecisionRecord {
     pub mode: SizingMode,
 }
 
-/// The latest decisions, and the latest one that changed something.
+/// The latest decisions, and the latest one that changed something. Whoever asks copies them when the lock
+/// is free.
 #[derive(Debug, Default)]
 pub(super) struct DecisionLog {
-    latest: VecDeque<DecisionRecord>,
-    changed: Option<DecisionRecord>,
+    latest: VecDeque<Arc<DecisionRecord>>,
+    changed: Option<Arc<DecisionRecord>>,
 }
 
 impl DecisionLog {
     pub(super) fn push(&mut self, record: DecisionRecord) {
+        let record = Arc::new(record);
         let applied = record.mode == SizingMode::Apply;
         if applied && record.decision.direction != Direction::Stay {
-            self.changed = Some(record.clone());
+            self.changed = Some(Arc::clone(&record));
         }
         if self.latest.len() == KEPT {
             self.latest.pop_front();
@@ -46,16 +49,16 @@ impl DecisionLog {
         self.latest.push_back(record);
     }
 
-    pub(super) fn latest(&self) -> Vec<DecisionRecord> {
+    pub(super) fn latest(&self) -> Vec<Arc<DecisionRecord>> {
         self.latest.iter().cloned().collect()
     }
 
-    pub(super) fn last(&self) -> Option<&DecisionRecord> {
-        self.latest.back()
+    pub(super) fn last(&self) -> Option<Arc<DecisionRecord>> {
+        self.latest.back().cloned()
     }
 
-    pub(super) const fn changed(&self) -> Option<&DecisionRecord> {
-        self.changed.as_ref()
+    pub(super) fn changed(&self) -> Option<Arc<DecisionRecord>> {
+        self.changed.clone()
     }
 }
 

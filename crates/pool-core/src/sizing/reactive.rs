@@ -115,7 +115,9 @@ impl Guess {
 
     /// The queue is empty: the next one is another one.
     pub const fn forget(&mut self) {
-        self.watched = None;
+        if self.watched.is_some() {
+            self.watched = None;
+        }
     }
 }
 

@@ -21,16 +21,16 @@ pub(super) struct Window {
 
 impl Window {
     pub(super) fn open<C>(state: &mut State<C>, now: Nanos) -> Self {
-        state.tally.peak_in_use = state.in_use;
+        state.flow.peak_in_use = state.flow.in_use;
         let tally = &state.tally;
         Self {
             began: now,
             use_integral: state.use_integral(now),
             size_integral: tally.size_integral(now, state.total),
-            short: tally.short,
-            arrivals: tally.settled() + u64::from(state.waiters.len()),
-            returns: tally.returns,
-            held: tally.held,
+            short: state.flow.short,
+            arrivals: state.settled() + u64::from(state.waiters.len()),
+            returns: state.flow.returns,
+            held: state.flow.held,
             opened: tally.opened,
             connect_failures: tally.connect_failures,
             refusals: tally.refusals,
@@ -49,7 +49,7 @@ impl Window {
         (min, max): (u32, u32),
         now: Nanos,
     ) -> Observation {
-        let peak_in_use = state.tally.peak_in_use;
+        let peak_in_use = state.flow.peak_in_use;
         let then = std::mem::replace(self, Self::open(state, now));
         let interval = between(then.began, now);
         let nanos = interval.as_nanos().max(1) as f64;

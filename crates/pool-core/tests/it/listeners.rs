@@ -328,3 +328,46 @@ async fn a_connect_error_reaches_listeners_whole() {
     );
     end(pool, &script).await;
 }
+
+/// Who writes the log is foreign code as well.
+struct BadSubscriber;
+
+impl tracing::Subscriber for BadSubscriber {
+    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        assert!(
+            event.metadata().target() != "pool_core::shared",
+            "the subscriber panics"
+        );
+    }
+
+    fn enter(&self, _: &tracing::span::Id) {}
+
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+/// A subscriber that panics costs neither a connection, nor a caller its turn.
+#[tokio::test(start_paused = true)]
+async fn a_subscriber_that_panics_changes_nothing() {
+    let _bad = tracing::subscriber::set_default(BadSubscriber);
+    let (pool, script) = pool(0, 2);
+    for round in 1..=3 {
+        let mut held = take(&pool, 2).await;
+        assert_eq!(script.opened(), round * 2);
+        held.iter_mut().for_each(|guard| guard.evict());
+        drop(held);
+        eventually("both are closed", || pool.counts().total == 0).await;
+    }
+    end(pool, &script).await;
+}

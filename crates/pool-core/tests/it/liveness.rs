@@ -1,7 +1,8 @@
 //! Contract 6: checked only when in doubt, replaced without losing the caller's place.
 
+use futures_util::FutureExt as _;
 use pool_core::{Liveness, TimeSource};
-use pool_testkit::{Answer, settle};
+use pool_testkit::{Answer, in_time, settle};
 use tokio::time::Instant;
 
 use crate::support::{check, end, fill, line_up, ms, pool, scripted, secs, served, take};
@@ -147,5 +148,30 @@ async fn the_hardwares_clock_sees_idleness_as_well() {
     tokio::time::sleep(ms(60)).await;
     drop(take(&pool, 1).await);
     assert_eq!(script.validate().calls(), 1);
+    end(pool, &script).await;
+}
+
+/// A check without use has proven a connection below the top of the stack. A caller for which nothing else
+/// is fit gets that one at once, without a turn of the scheduler.
+#[tokio::test(start_paused = true)]
+async fn a_caller_is_served_at_once_with_what_a_check_without_use_has_proven() {
+    let (builder, script) = scripted();
+    let pool = builder
+        .limits(0, 2)
+        .keepalive(secs(30))
+        .liveness(Liveness::IdleFor(secs(10)))
+        .build()
+        .unwrap();
+    fill(&pool, 2).await;
+    tokio::time::sleep(secs(20)).await;
+    // The top is proven by this checkout, and the other one ten seconds later by upkeep.
+    let used = in_time("an acquire", pool.acquire()).await.unwrap().id();
+    tokio::time::sleep(secs(15)).await;
+    assert_eq!(script.validate().calls(), 2);
+    let guard = pool.acquire().now_or_never();
+    let guard = guard.expect("it is ready at its first poll").unwrap();
+    assert_ne!(guard.id(), used);
+    assert_eq!(script.validate().calls(), 2);
+    drop(guard);
     end(pool, &script).await;
 }

@@ -14,9 +14,9 @@ use pool_core::{
     AcquireError, AcquireErrorKind, BuildError, BuildProblem, CloseReason, ClosedCounters,
     ConnectFault, ConnectionEvents, ConnectionInfo, ConnectionManager, ControlledDelay,
     DrainReport, DynamicPoolConfig, DynamicSizing as _, EventHandlers, HeldSince, Histograms,
-    InvalidLimits, Leak, Limits, Liveness, Pool, PoolBuilder, PoolCounters, PoolCounts, PoolEvent,
-    PoolEvents, PoolMetrics, PooledConnection, Quantiles, ReleaseCheck, Step, TimeSource,
-    WarmupError, WarmupReport,
+    InvalidLimits, Leak, Limits, Liveness, OwnedPooledConnection, Pool, PoolBuilder, PoolCounters,
+    PoolCounts, PoolEvent, PoolEvents, PoolMetrics, PooledConnection, Quantiles, ReleaseCheck,
+    Step, TimeSource, WarmupError, WarmupReport,
 };
 
 /// A backend whose connections may be moved between threads and not shared.
@@ -54,6 +54,7 @@ fn every_public_type_is_send_and_sync_where_that_is_right() {
     send_and_sync!(
         Pool<Moving>,
         Pool<Scripted>,
+        OwnedPooledConnection<Scripted>,
         PooledConnection<'static, Scripted>,
         AcquireError,
         AcquireErrorKind,
@@ -104,7 +105,8 @@ fn every_public_type_is_send_and_sync_where_that_is_right() {
         dyn SizingPolicy,
     );
     send::<PoolBuilder<Moving>>();
-    // A guard can be sent wherever its connection can.
+    // Guards can be sent wherever their connections can.
+    send::<OwnedPooledConnection<Moving>>();
     send::<PooledConnection<'static, Moving>>();
     #[cfg(feature = "bb8")]
     send_and_sync!(pool_core::bb8::Bb8Manager<Bb8>);

@@ -4,13 +4,13 @@ use std::future::Future;
 use std::time::Duration;
 
 use pool_core::{
-    AcquireError, DynamicPoolConfig, PoolBuilder, PoolCounts, PooledConnection, TimeSource,
+    AcquireError, DynamicPoolConfig, OwnedPooledConnection, PoolBuilder, PoolCounts, TimeSource,
 };
 use pool_testkit::{Script, ScriptedManager, eventually, in_time, settle};
 use tokio::task::JoinHandle;
 
 pub(crate) type Pool = pool_core::Pool<ScriptedManager>;
-pub(crate) type Guard = PooledConnection<'static, ScriptedManager>;
+pub(crate) type Guard = OwnedPooledConnection<ScriptedManager>;
 pub(crate) type Caller = JoinHandle<Result<Guard, AcquireError>>;
 
 /// From 2 to 20, two at a time, every second: for stories of sizing that are not about the numbers.

@@ -6,14 +6,15 @@ mod tasks;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::panic::Location;
+use std::sync::Arc;
 use std::task::Waker;
 
 use super::model::{Model, Where};
 use crate::Limits;
 use crate::clock::{NEVER, Nanos};
 use crate::engine::{
-    CloseReason, ClosedSlot, ConnectOrder, Effects, Given, Mailbox, Place, PutBack, Refusal,
-    Refused, Rules, Slot, State, Task, Waiter, Withdrawn,
+    CloseReason, ClosedSlot, ConnectOrder, Delivery, Effects, Given, Mailbox, Place, PutBack,
+    Refusal, Refused, Rules, Slot, State, Task, Waiter, Withdrawn,
 };
 
 /// A step of the engine.
@@ -372,7 +373,7 @@ impl World {
         let mailbox = Mailbox::new(Waker::noop().clone());
         let full = self.model.queue_is_full(self.state.ceiling);
         let backing_off = self.state.backoff.waits(now);
-        let given = self.state.queue(now, place, &mailbox, &mut fx);
+        let given = self.state.queue(now, place, Arc::clone(&mailbox), &mut fx);
         let name = match given {
             Given::Place(_) => "queued",
             Given::Refused(_) => "refused",
@@ -428,7 +429,9 @@ impl World {
                 self.engine("release", |state, now, fx| {
                     match state.try_put_back(slot, now) {
                         PutBack::Idle => {}
-                        PutBack::Handed(delivery) => fx.deliver(delivery),
+                        PutBack::Handed(slot, mailbox) => {
+                            fx.deliver(Delivery::new(mailbox, Ok(slot)))
+                        }
                         PutBack::NotYet(slot) => state.put_back(slot, now, fx),
                     }
                 });

@@ -22,7 +22,7 @@ impl World {
         };
         same("total", state.total, model.total())?;
         same("connecting", state.connecting, model.connecting)?;
-        same("in use", state.in_use, model.count(Where::Held))?;
+        same("in use", state.flow.in_use, model.count(Where::Held))?;
         same("idle", state.idle_len(), model.count(Where::Idle))?;
         same(
             "validating",
@@ -43,7 +43,7 @@ impl World {
         same(
             "rows in use",
             rows(|p| matches!(p, Phase::Lent { .. })),
-            state.in_use,
+            state.flow.in_use,
         )?;
         same(
             "rows idle",
