@@ -245,8 +245,12 @@ pub async fn listened(report: &mut Report, ops: u32, round: usize) {
         ("a listener fails", Some(BadListener::Fails)),
         ("a listener panics", Some(BadListener::Panics)),
     ];
-    let first = round % subjects.len();
+    let (turn, first) = (round / subjects.len(), round % subjects.len());
     subjects.rotate_left(first);
+    // Who comes after a listener that is still at work is not always the same either.
+    if turn % 2 == 1 {
+        subjects.reverse();
+    }
     // What a panic prints is not what is measured.
     let hook = std::panic::take_hook();
     std::panic::set_hook(Box::new(|_| {}));

@@ -1,5 +1,6 @@
 //! A checkout in pool-core and in its peers, in one run.
 
+mod line;
 mod loads;
 mod memory;
 mod peers;
@@ -61,13 +62,17 @@ fn main() -> anyhow::Result<ExitCode> {
 }
 
 /// Has each subject that is asked for do the same, in turn, so that what disturbs the machine
-/// disturbs all.
+/// disturbs all. Who goes first changes from round to round.
 macro_rules! with_each {
-    ($options:expr, $($subject:ident => $work:expr),+ $(,)?) => {$(
-        if $options.wants::<$subject>() {
-            $work.await;
+    ($options:expr, $round:expr, $($subject:ident => $work:expr),+ $(,)?) => {
+        let names = [$($subject::NAME),+];
+        for turn in 0..names.len() {
+            let name = names[(turn + $round) % names.len()];
+            $(if name == $subject::NAME && $options.wants::<$subject>() {
+                $work.await;
+            })+
         }
-    )+};
+    };
 }
 
 impl Options {
@@ -90,9 +95,10 @@ async fn measure(options: &Options) -> anyhow::Result<Report> {
     }
 
     if wanted("checkout/uncontended") {
-        for _ in 0..rounds {
+        for round in 0..rounds {
             with_each!(
                 options,
+                round,
                 Floor => uncontended::<Floor>(&mut report, ops),
                 PoolCore => uncontended::<PoolCore>(&mut report, ops),
                 Deadpool => uncontended::<Deadpool>(&mut report, ops),
@@ -130,9 +136,10 @@ async fn measure(options: &Options) -> anyhow::Result<Report> {
         },
     ];
     for load in loads.iter().filter(|load| wanted(load.name)) {
-        for _ in 0..rounds {
+        for round in 0..rounds {
             with_each!(
                 options,
+                round,
                 BareQueue => contended::<BareQueue>(&mut report, load),
                 PoolCore => contended::<PoolCore>(&mut report, load),
                 Deadpool => contended::<Deadpool>(&mut report, load),
@@ -144,11 +151,18 @@ async fn measure(options: &Options) -> anyhow::Result<Report> {
         }
     }
 
+    if wanted("checkout/line") {
+        for _ in 0..rounds {
+            line::passed(&mut report, time)?;
+        }
+    }
+
     let rounds = if quick { 4 } else { 12 };
     for round in 0..rounds {
         if wanted("checkout/cancelled") {
             with_each!(
                 options,
+                round,
                 PoolCore => cancelled::<PoolCore>(&mut report, ops / 200),
                 Deadpool => cancelled::<Deadpool>(&mut report, ops / 200),
                 Bb8 => cancelled::<Bb8>(&mut report, ops / 200),

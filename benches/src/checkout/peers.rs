@@ -20,8 +20,8 @@ pub trait Peer: Send + Sync + Sized + 'static {
     fn checkout(&self) -> impl Future<Output = Self::Guard<'_>> + Send;
 }
 
-/// Two lock/unlock pairs around a vector's push and pop, plus two clock reads: what no pool with
-/// one lock and a hold time can go below.
+/// Two lock/unlock pairs around a vector's push and pop, plus two clock reads: what a pool takes at
+/// least that has one lock in whose line threads can sleep, and measures hold times.
 pub struct Floor {
     idle: parking_lot::Mutex<Vec<Box<Fake>>>,
     clock: quanta::Clock,
