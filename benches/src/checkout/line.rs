@@ -51,7 +51,7 @@ pub fn passed(report: &mut Report, time: Duration) -> anyhow::Result<()> {
             let elapsed = since.elapsed();
             if elapsed >= INTERVAL {
                 let each = elapsed / count;
-                trips.saturating_record(u64::from(each.subsec_nanos()));
+                trips.saturating_record(u64::try_from(each.as_nanos()).unwrap_or(u64::MAX));
                 (since, count) = (Instant::now(), 0);
             }
         }

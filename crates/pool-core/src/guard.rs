@@ -12,8 +12,8 @@ use crate::shared::Shared;
 
 /// A connection that goes back to its pool when it is dropped.
 ///
-/// Dropping it does no I/O and waits for nothing but the pool's own lock; it is safe outside a runtime and in a panic. A
-/// connection that is not clean is given to a task of the pool first.
+/// Dropping it does no I/O and waits for nothing but the pool's own lock; it is safe outside a runtime
+/// and in a panic. A connection that is not clean is given to a task of the pool first.
 ///
 /// It borrows the pool from which it was [acquired](crate::Pool::acquire);
 /// an [`OwnedPooledConnection`] does not.
@@ -86,8 +86,8 @@ impl<M: ConnectionManager, P: Borrow<Arc<Shared<M>>>> Drop for Lease<M, P> {
 
 /// The methods and traits that both guards have.
 macro_rules! guard {
-    ($name:ident, $guard:ty, [$($lifetime:lifetime)?]) => {
-        impl<$($lifetime,)? M: ConnectionManager> $guard {
+    ($name:ident $(<$lifetime:lifetime>)?) => {
+        impl<$($lifetime,)? M: ConnectionManager> $name<$($lifetime,)? M> {
             /// Has the pool close this connection when it is dropped, instead of lending it again.
             pub const fn evict(&mut self) {
                 if let Some(slot) = &mut self.0.slot {
@@ -114,7 +114,7 @@ macro_rules! guard {
             }
         }
 
-        impl<$($lifetime,)? M: ConnectionManager> Deref for $guard {
+        impl<$($lifetime,)? M: ConnectionManager> Deref for $name<$($lifetime,)? M> {
             type Target = M::Connection;
 
             #[inline]
@@ -123,14 +123,14 @@ macro_rules! guard {
             }
         }
 
-        impl<$($lifetime,)? M: ConnectionManager> DerefMut for $guard {
+        impl<$($lifetime,)? M: ConnectionManager> DerefMut for $name<$($lifetime,)? M> {
             #[inline]
             fn deref_mut(&mut self) -> &mut M::Connection {
                 &mut self.0.slot_mut().connection
             }
         }
 
-        impl<$($lifetime,)? M> std::fmt::Debug for $guard
+        impl<$($lifetime,)? M> std::fmt::Debug for $name<$($lifetime,)? M>
         where
             M: ConnectionManager,
             M::Connection: std::fmt::Debug,
@@ -145,8 +145,8 @@ macro_rules! guard {
     };
 }
 
-guard!(PooledConnection, PooledConnection<'p, M>, ['p]);
-guard!(OwnedPooledConnection, OwnedPooledConnection<M>, []);
+guard!(PooledConnection<'p>);
+guard!(OwnedPooledConnection);
 
 #[cfg(all(test, not(pool_loom)))]
 mod tests {

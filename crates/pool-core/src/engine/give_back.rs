@@ -34,11 +34,8 @@ impl QueueDelay {
 
     /// A caller comes to an empty queue: the shortest wait of this interval was none.
     pub(crate) const fn was_empty(&mut self) {
-        // Nearly always as it is already, and others read what lies beside it.
-        if self.slow || self.shortest != 0 {
-            self.shortest = 0;
-            self.slow = false;
-        }
+        self.shortest = 0;
+        self.slow = false;
     }
 
     /// Whether the caller that has waited for `delay` is to be turned away.
@@ -266,8 +263,7 @@ impl<C> State<C> {
         if self.gate == Gate::Open {
             self.shed(now, fx);
             if !self.waiters.is_empty() {
-                let mailbox = self.hand(&slot, now);
-                fx.deliver(Delivery::new(mailbox, Ok(slot)));
+                self.serve_front(slot, now, fx);
                 return;
             }
         }
@@ -282,9 +278,15 @@ impl<C> State<C> {
         self.idle.insert(at, slot);
     }
 
+    /// Gives a fit connection to the oldest caller.
+    pub(crate) fn serve_front(&mut self, slot: Box<Slot<C>>, now: Nanos, fx: &mut Effects<C>) {
+        let mailbox = self.hand(&slot, now);
+        fx.deliver(Delivery::new(mailbox, Ok(slot)));
+    }
+
     /// Notes that the oldest caller is given a fit connection. Says where to put it.
     #[inline]
-    pub(crate) fn hand(&mut self, slot: &Slot<C>, now: Nanos) -> Arc<Mailbox<Outcome<C>>> {
+    fn hand(&mut self, slot: &Slot<C>, now: Nanos) -> Arc<Mailbox<Outcome<C>>> {
         let place = self.waiters.front().expect("callers are queued");
         self.flow.queued += 1;
         let waited = Waited::between(place.since, now);

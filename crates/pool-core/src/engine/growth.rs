@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use super::slot::Row;
 use super::{
-    CloseReason, ConnectFailure, ConnectOrder, Delivery, Effects, Gate, Phase, Refusal, Slot,
-    State, Task,
+    CloseReason, ConnectFailure, ConnectOrder, Effects, Gate, Phase, Refusal, Slot, State, Task,
 };
 use crate::clock::{NEVER, Nanos, between, nanos};
 use crate::sizing::reactive::{Queue, Worth};
@@ -160,8 +159,7 @@ impl<C> State<C> {
                 self.retire(slot, CloseReason::Lifetime, fx);
             } else if let Some(at) = self.fit(now) {
                 let slot = self.idle.remove(at);
-                let mailbox = self.hand(&slot, now);
-                fx.deliver(Delivery::new(mailbox, Ok(slot)));
+                self.serve_front(slot, now, fx);
             } else if self.validating < self.waiters.len() {
                 let slot = self.idle.pop().expect("the stack has a top");
                 self.validate(slot, fx);

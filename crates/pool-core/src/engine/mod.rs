@@ -72,7 +72,7 @@ pub(crate) struct Waiter<C> {
 ///
 /// The fields lie in the order in which they stand here: what a checkout writes while callers queue
 /// first, next to the lock's own byte, then what one writes that finds an idle connection, then what
-/// both only read. Two processors that take turns fetch from each other what the other has written, a
+/// both only read, then the rest. Two processors that take turns fetch from each other what the other has written, a
 /// cache line at a time, and that is most of what a checkout costs them.
 #[derive(Debug)]
 #[repr(C)]
@@ -89,7 +89,7 @@ pub(crate) struct State<C> {
     pub(crate) doubt: bool,
     /// Whether a connection below the top may have been proven later than the top.
     pub(crate) proven_below: bool,
-    /// Whether one has succeeded.
+    /// Whether a warm-up has succeeded.
     pub(crate) warmed: bool,
     pub(crate) total: u32,
     pub(crate) closing: u32,

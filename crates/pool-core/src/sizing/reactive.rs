@@ -115,9 +115,7 @@ impl Guess {
 
     /// The queue is empty: the next one is another one.
     pub const fn forget(&mut self) {
-        if self.watched.is_some() {
-            self.watched = None;
-        }
+        self.watched = None;
     }
 }
 
