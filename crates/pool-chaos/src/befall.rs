@@ -8,8 +8,9 @@ use tokio::task::JoinSet;
 
 use crate::consumers::SlowConsumers;
 use crate::load::Notes;
+use crate::quiet;
 use crate::refused;
-use crate::run::{PAIRS, until_none};
+use crate::run::PAIRS;
 use crate::scenario::Scenario;
 use crate::stage::Stage;
 use crate::subject::{Subject, Witness};
@@ -178,7 +179,9 @@ pub(crate) async fn befall<S: Subject, W: Witness>(
             // Callers wait all the while, so that there is always a use for one more.
             subject.resize(FEW);
             let over = async || stage.witness.connections().await.saturating_sub(FEW);
-            fell.over_the_maximum = until_none(over).await;
+            // MongoDB's driver now and then opens a socket that no lease stands for.
+            let opened = || proxy.accepted();
+            fell.over_the_maximum = quiet::until_none_since(opened, over).await;
             subject.resize(MAX);
             return Some(fell);
         }

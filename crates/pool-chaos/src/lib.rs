@@ -18,6 +18,7 @@ mod load;
 mod mongo;
 mod outcome;
 mod postgres;
+mod quiet;
 mod refused;
 mod run;
 mod scenario;

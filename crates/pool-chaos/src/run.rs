@@ -6,15 +6,13 @@ use std::time::{Duration, Instant};
 use crate::befall::{self, Fell};
 use crate::load::{Load, Patience};
 use crate::outcome::Outcome;
+use crate::quiet;
 use crate::scenario::Scenario;
 use crate::stage::Stage;
 use crate::subject::{Subject, Witness};
 
 /// Readers, and as many writers.
 pub(crate) const PAIRS: u32 = 12;
-
-/// How long the server's count may take to follow the pool's.
-pub(crate) const QUIET_WITHIN: Duration = Duration::from_secs(10);
 
 /// How long a subject may take to take writes again before it counts as one that never does.
 const GIVES_UP_AFTER: Duration = Duration::from_secs(30);
@@ -109,7 +107,7 @@ async fn leaks<S: Subject, W: Witness>(stage: &Stage<W>, subject: &S) -> u32 {
         };
         apart + subject.taken().unwrap_or(0)
     };
-    until_none(apart).await
+    quiet::until_none(apart).await
 }
 
 /// How many connections of a subject that was closed the server still has.
@@ -118,17 +116,5 @@ async fn leaks<S: Subject, W: Witness>(stage: &Stage<W>, subject: &S) -> u32 {
 ///
 /// Cancel safe: it only looks.
 pub async fn left_after_the_end<W: Witness>(stage: &Stage<W>) -> u32 {
-    until_none(async || stage.witness.connections().await).await
-}
-
-/// What is left of a count that is to become zero within [`QUIET_WITHIN`].
-pub(crate) async fn until_none(count: impl AsyncFn() -> u32) -> u32 {
-    let end = Instant::now() + QUIET_WITHIN;
-    loop {
-        let left = count().await;
-        if left == 0 || Instant::now() > end {
-            return left;
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    quiet::until_none(async || stage.witness.connections().await).await
 }
