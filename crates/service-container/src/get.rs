@@ -28,19 +28,25 @@ impl<'s, T: ?Sized + Service> Get<'s, T> {
         Self { scope, creation }
     }
 
-    /// Goes on with a creation, or begins one.
+    /// Goes on with a creation, or begins one of what is not there yet.
     ///
     /// It takes and gives values instead of a reference to the future: whose address is known nowhere
     /// else can live in registers where it is awaited. A creation that panics is gone: whoever polls
     /// again all the same begins anew.
     #[cold]
     #[inline(never)]
-    fn create(
+    fn find_or_create(
         scope: &'s Arc<Inner>,
         creation: Option<Creation<'s, T>>,
         context: &mut Context<'_>,
     ) -> (Option<Creation<'s, T>>, Poll<Got<T>>) {
-        let mut creation = creation.unwrap_or_else(|| Box::pin(create::get(scope, None, None)));
+        let mut creation = match creation {
+            Some(begun) => begun,
+            None => match scope.find_in_scope() {
+                Some(service) => return (None, Poll::Ready(Ok(Arc::clone(service)))),
+                None => Box::pin(create::get(scope, None, None)),
+            },
+        };
         let poll = creation.as_mut().poll(context);
         (Some(creation), poll)
     }
@@ -57,11 +63,11 @@ impl<T: ?Sized + Service> Future for Get<'_, T> {
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
         if this.creation.is_none()
-            && let Some(service) = this.scope.find::<T>()
+            && let Some(service) = this.scope.at_hand::<T>()
         {
             return Poll::Ready(Ok(Arc::clone(service)));
         }
-        let (creation, poll) = Self::create(this.scope, this.creation.take(), context);
+        let (creation, poll) = Self::find_or_create(this.scope, this.creation.take(), context);
         this.creation = creation;
         poll
     }

@@ -2,6 +2,7 @@
 
 use std::any::TypeId;
 use std::collections::BTreeSet;
+use std::hint;
 use std::panic::Location;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -20,7 +21,7 @@ use crate::error::Detail;
 use crate::hold::Hold;
 use crate::key::Key;
 use crate::ledger::Ledger;
-use crate::registry::{Cell, Place, Registry, ServiceId, Target, store};
+use crate::registry::{Answer, Cell, Place, Registry, ServiceId, Target, store};
 use crate::service::View;
 use crate::{
     DisposeOptions, Disposed, Name, OpenError, ResolveError, ScopeInfo, Service, ServiceName,
@@ -191,29 +192,42 @@ impl Inner {
         self.around.withdraw();
     }
 
-    /// The instance that answers to `T`, if there is one yet.
+    /// The instance that answers to `T`, where it is found by one look: nearly always, if it is in the
+    /// container and exists.
     ///
     /// Small enough to be inlined where it is called; that is worth more than any of its parts.
     #[inline]
-    pub(crate) fn find<T: ?Sized + Service>(&self) -> Option<&Arc<T>> {
+    pub(crate) fn at_hand<T: ?Sized + Service>(&self) -> Option<&Arc<T>> {
         if !self.ledger.is_open() {
             return None;
         }
         // Whether the view is one of a `T` is seen when it is looked at, by the last thing done here:
         // one comparison, and nothing to be kept for after it.
-        if self.overrides.is_none()
-            && let Some(answer) = self.around.answers().likely(TypeId::of::<T>())
-            && let Some(view) = answer.in_container()
-            && let Some(service) = view.get()
-        {
-            return Some(service);
-        }
-        self.find_in_scope()
+        self.likely(TypeId::of::<T>())?.in_container()?.get()
     }
 
-    /// The same for what is not simply in the container.
+    /// What has the first place among the answers that `type_id` may have, unless something was put
+    /// into the scope that comes before all of them.
+    #[inline]
+    fn likely(&self, type_id: TypeId) -> Option<&Answer> {
+        if let Some(answers) = self.around.answers() {
+            // Nothing is ever put into the container.
+            return answers.likely(type_id);
+        }
+        // As in `Hold::scope`.
+        hint::cold_path();
+        match self.overrides {
+            None => self.registry().answers().likely(type_id),
+            Some(_) => None,
+        }
+    }
+
+    /// The same, wherever it is: for what is not [`at_hand`](Self::at_hand).
     #[inline(never)]
-    fn find_in_scope<T: ?Sized + Service>(&self) -> Option<&Arc<T>> {
+    pub(crate) fn find_in_scope<T: ?Sized + Service>(&self) -> Option<&Arc<T>> {
+        if !self.ledger.is_open() {
+            return None;
+        }
         let type_id = TypeId::of::<T>();
         let view = match self.overridden(type_id, None) {
             Some(view) => view,

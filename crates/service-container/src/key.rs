@@ -36,15 +36,16 @@ pub(crate) type TypeMap<V> = HashMap<TypeId, V, BuildHasherDefault<TypeIdHasher>
 pub(crate) struct TypeTable<V> {
     /// A power of two of them, at least one of which is [`Nobody`]'s.
     places: Arc<[(TypeId, V)]>,
-    /// Which bits of the hash say the place.
+    /// Which bits of the hash say the place: those that are left of it by a shift and then a mask.
     shift: u32,
+    mask: usize,
 }
 
 impl<V> Clone for TypeTable<V> {
     fn clone(&self) -> Self {
         Self {
             places: Arc::clone(&self.places),
-            shift: self.shift,
+            ..*self
         }
     }
 }
@@ -58,7 +59,7 @@ impl<V: Default> TypeTable<V> {
         let nobody = TypeId::of::<Nobody>();
         let mut places: Vec<_> = (0..size).map(|_| (nobody, V::default())).collect();
         for (type_id, value) in entries {
-            let mut place = place(type_id, shift, size);
+            let mut place = place(type_id, shift, size - 1);
             while places[place].0 != nobody {
                 place = (place + 1) & (size - 1);
             }
@@ -67,6 +68,7 @@ impl<V: Default> TypeTable<V> {
         Self {
             places: places.into(),
             shift,
+            mask: size - 1,
         }
     }
 
@@ -75,13 +77,13 @@ impl<V: Default> TypeTable<V> {
     /// or nobody's.
     #[inline]
     pub(crate) fn likely(&self, type_id: TypeId) -> Option<&V> {
-        let place = place(type_id, self.shift, self.places.len());
+        let place = place(type_id, self.shift, self.mask);
         self.places.get(place).map(|(_, value)| value)
     }
 
     #[inline]
     pub(crate) fn get(&self, type_id: TypeId) -> Option<&V> {
-        let place = place(type_id, self.shift, self.places.len());
+        let place = place(type_id, self.shift, self.mask);
         let (known, value) = self.places.get(place)?;
         if *known == type_id {
             return Some(value);
@@ -93,7 +95,7 @@ impl<V: Default> TypeTable<V> {
     #[inline(never)]
     fn get_after(&self, mut place: usize, type_id: TypeId) -> Option<&V> {
         while self.places[place].0 != TypeId::of::<Nobody>() {
-            place = (place + 1) & (self.places.len() - 1);
+            place = (place + 1) & self.mask;
             let (known, value) = &self.places[place];
             if *known == type_id {
                 return Some(value);
@@ -110,7 +112,7 @@ impl<V: Default> TypeTable<V> {
             for shift in 0..u64::BITS - size.ilog2() {
                 let mut taken = vec![false; size];
                 let collisions = entries.iter().filter(|(type_id, _)| {
-                    std::mem::replace(&mut taken[place(*type_id, shift, size)], true)
+                    std::mem::replace(&mut taken[place(*type_id, shift, size - 1)], true)
                 });
                 let collisions = collisions.count();
                 if collisions == 0 {
@@ -128,12 +130,12 @@ impl<V: Default> TypeTable<V> {
 #[inline]
 #[expect(
     clippy::cast_possible_truncation,
-    reason = "only as many bits count as `size` has"
+    reason = "only as many bits count as `mask` has"
 )]
-fn place(type_id: TypeId, shift: u32, size: usize) -> usize {
+fn place(type_id: TypeId, shift: u32, mask: usize) -> usize {
     let mut hasher = TypeIdHasher::default();
     type_id.hash(&mut hasher);
-    (hasher.finish() >> shift) as usize & (size - 1)
+    (hasher.finish() >> shift) as usize & mask
 }
 
 /// Passes a [`TypeId`] through: it is a hash already.
@@ -222,9 +224,7 @@ mod tests {
         let ids = ids!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28
             29 30 31 32 33 34 35 36 37 38 39 40 41 42 43 44 45 46 47 48 49 50 51 52 53 54 55 56 57 58);
         let table = TypeTable::new(ids.iter().copied().zip(0..).collect());
-        let wanted = ids
-            .iter()
-            .map(|id| place(*id, table.shift, table.places.len()));
+        let wanted = ids.iter().map(|id| place(*id, table.shift, table.mask));
         let wanted: std::collections::BTreeSet<_> = wanted.collect();
         assert!(wanted.len() < ids.len(), "this test is about collisions");
         for (index, type_id) in ids.iter().enumerate() {

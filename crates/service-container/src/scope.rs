@@ -137,14 +137,30 @@ impl Scope {
     #[inline]
     #[must_use]
     pub fn ready<T: ?Sized + Service>(&self) -> Option<&T> {
-        self.inner().find::<T>().map(|service| &**service)
+        self.find::<T>().map(|service| &**service)
     }
 
     /// The service `T` if it exists already, shared.
     #[inline]
     #[must_use]
     pub fn ready_arc<T: ?Sized + Service>(&self) -> Option<Arc<T>> {
-        self.inner().find::<T>().cloned()
+        self.find::<T>().cloned()
+    }
+
+    #[inline]
+    fn find<T: ?Sized + Service>(&self) -> Option<&Arc<T>> {
+        match self.inner().at_hand() {
+            Some(service) => Some(service),
+            None => self.find_in_scope(),
+        }
+    }
+
+    /// Begins with the handle again, so that nothing has to be kept for it while the look before it
+    /// is under way.
+    #[cold]
+    #[inline(never)]
+    fn find_in_scope<T: ?Sized + Service>(&self) -> Option<&Arc<T>> {
+        self.inner().find_in_scope()
     }
 
     /// The service `T` registered under `name` if it exists already, borrowed.
