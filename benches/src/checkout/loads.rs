@@ -59,9 +59,12 @@ pub enum Measured {
     Turns,
 }
 
+/// Before a contended load counts.
+const SETTLES_WITHIN: Duration = Duration::from_millis(100);
+
 /// Each task holds its connection for one turn of the scheduler, as a query that is answered at
-/// once would. What counts begins after a tenth of the time: while all tasks begin at once, the
-/// scheduler is what they wait for.
+/// once would. What counts begins after a while: as long as all tasks begin at once, the scheduler is
+/// what they wait for.
 pub async fn contended<P: Peer>(report: &mut Report, load: &Contention) {
     let pool = warm::<P>(load.connections).await;
     let stop = Arc::new(AtomicBool::new(false));
@@ -98,7 +101,7 @@ pub async fn contended<P: Peer>(report: &mut Report, load: &Contention) {
             })
         })
         .collect();
-    tokio::time::sleep(load.time / 10).await;
+    tokio::time::sleep(SETTLES_WITHIN).await;
     let began = Instant::now();
     counts.store(true, Ordering::Relaxed);
     tokio::time::sleep(load.time).await;
