@@ -179,9 +179,11 @@ pub(crate) async fn befall<S: Subject, W: Witness>(
             // Callers wait all the while, so that there is always a use for one more.
             subject.resize(FEW);
             let over = async || stage.witness.connections().await.saturating_sub(FEW);
-            // MongoDB's driver now and then opens a socket that no lease stands for.
-            let opened = || proxy.accepted();
-            fell.over_the_maximum = quiet::until_none_since(opened, over).await;
+            fell.over_the_maximum = if subject.may_open_more() {
+                quiet::until_none_since(|| proxy.accepted(), over).await
+            } else {
+                quiet::until_none(over).await
+            };
             subject.resize(MAX);
             return Some(fell);
         }

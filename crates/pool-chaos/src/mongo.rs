@@ -110,6 +110,10 @@ impl Subject for Leases {
         self.pool.set_limits(0, max).is_ok()
     }
 
+    fn may_open_more(&self) -> bool {
+        true
+    }
+
     fn rest(&self) {
         self.pool.evict_idle();
     }

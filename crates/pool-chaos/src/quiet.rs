@@ -4,11 +4,13 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-/// How long the server's count may take to follow the pool's: twice what the driver keeps an idle
-/// socket.
-const QUIET_WITHIN: Duration = Duration::from_secs(10);
+use crate::mongo::MAX_IDLE;
 
-/// How long it may take where connections are opened all the while.
+/// How long the server's count may take to follow the pool's: twice as long as MongoDB's driver
+/// keeps an idle socket, the slowest that there is to follow.
+const QUIET_WITHIN: Duration = Duration::from_secs(2 * MAX_IDLE.as_secs());
+
+/// How long it may take in any case, also where connections are opened all the while.
 const AT_THE_LATEST: Duration = Duration::from_secs(60);
 
 /// What is left of a count that is to become zero within [`QUIET_WITHIN`].
@@ -19,10 +21,9 @@ pub(crate) async fn until_none(count: impl AsyncFn() -> u32) -> u32 {
 /// What is left of a count that is to become zero within [`QUIET_WITHIN`] of the last time that a
 /// connection was opened, and within [`AT_THE_LATEST`]. `opened` says how many were, so far.
 ///
-/// MongoDB's driver can open a socket although fewer are in use than there are leases, also where
-/// nothing but a semaphore hands out leases: it is told by a message that a socket is back, and
-/// whoever is next can be ahead of that. Such a socket closes when it has been idle, and that takes
-/// its time again.
+/// MongoDB's driver can open a socket more than there are leases, also where nothing but a semaphore
+/// hands them out: it is told by a message that a socket is back, and whoever is next can be ahead of
+/// that. Such a socket closes when it has been idle, and that takes its time again.
 pub(crate) async fn until_none_since(
     opened: impl Fn() -> usize,
     count: impl AsyncFn() -> u32,
@@ -46,14 +47,12 @@ pub(crate) async fn until_none_since(
 mod tests {
     use super::*;
 
-    /// A count of one, until `closes` after the last of the connections that are opened `every` so
-    /// often, `opened` times in all.
+    /// What is left, and after what time, of a count of one that lasts until `closes` after the last
+    /// of so many connections, one opened `every` so often.
     async fn check(opened: u32, every: Duration, closes: Duration) -> (u32, Duration) {
         let began = Instant::now();
-        let so_far = || {
-            let times = began.elapsed().as_nanos() / every.as_nanos();
-            times.min(opened.into()) as usize
-        };
+        let so_far = || (1..=opened).take_while(|number| began.elapsed() >= every * *number);
+        let so_far = || so_far().count();
         let last = every * opened;
         let left = async || u32::from(began.elapsed() < last + closes);
         (until_none_since(so_far, left).await, began.elapsed())

@@ -52,6 +52,11 @@ pub trait Subject: Send + Sync + 'static {
         false
     }
 
+    /// Whether it may now and then open a connection more than it lends.
+    fn may_open_more(&self) -> bool {
+        false
+    }
+
     /// Closes what is idle; the least connections of a moment depend on what went before.
     fn rest(&self) {}
 

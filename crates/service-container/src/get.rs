@@ -28,7 +28,7 @@ impl<'s, T: ?Sized + Service> Get<'s, T> {
         Self { scope, creation }
     }
 
-    /// Goes on with a creation, or begins one of what is not there yet.
+    /// Goes on with a creation, or finds what is not at hand, or begins its creation.
     ///
     /// It takes and gives values instead of a reference to the future: whose address is known nowhere
     /// else can live in registers where it is awaited. A creation that panics is gone: whoever polls
@@ -42,7 +42,7 @@ impl<'s, T: ?Sized + Service> Get<'s, T> {
     ) -> (Option<Creation<'s, T>>, Poll<Got<T>>) {
         let mut creation = match creation {
             Some(begun) => begun,
-            None => match scope.find_in_scope() {
+            None => match scope.find() {
                 Some(service) => return (None, Poll::Ready(Ok(Arc::clone(service)))),
                 None => Box::pin(create::get(scope, None, None)),
             },

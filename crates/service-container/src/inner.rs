@@ -193,7 +193,7 @@ impl Inner {
     }
 
     /// The instance that answers to `T`, where it is found by one look: nearly always, if it is in the
-    /// container and exists.
+    /// container, exists, and nothing was put into the scope.
     ///
     /// Small enough to be inlined where it is called; that is worth more than any of its parts.
     #[inline]
@@ -211,7 +211,7 @@ impl Inner {
     #[inline]
     fn likely(&self, type_id: TypeId) -> Option<&Answer> {
         if let Some(answers) = self.around.answers() {
-            // Nothing is ever put into the container.
+            // The container has no overrides.
             return answers.likely(type_id);
         }
         // As in `Hold::scope`.
@@ -222,9 +222,8 @@ impl Inner {
         }
     }
 
-    /// The same, wherever it is: for what is not [`at_hand`](Self::at_hand).
-    #[inline(never)]
-    pub(crate) fn find_in_scope<T: ?Sized + Service>(&self) -> Option<&Arc<T>> {
+    /// The instance that answers to `T`, wherever it is, if there is one yet.
+    pub(crate) fn find<T: ?Sized + Service>(&self) -> Option<&Arc<T>> {
         if !self.ledger.is_open() {
             return None;
         }

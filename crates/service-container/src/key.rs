@@ -36,8 +36,9 @@ pub(crate) type TypeMap<V> = HashMap<TypeId, V, BuildHasherDefault<TypeIdHasher>
 pub(crate) struct TypeTable<V> {
     /// A power of two of them, at least one of which is [`Nobody`]'s.
     places: Arc<[(TypeId, V)]>,
-    /// Which bits of the hash say the place: those that are left of it by a shift and then a mask.
+    /// The place is the hash, shifted and then masked.
     shift: u32,
+    /// One less than the number of places.
     mask: usize,
 }
 
@@ -56,19 +57,20 @@ struct Nobody;
 impl<V: Default> TypeTable<V> {
     pub(crate) fn new(entries: Vec<(TypeId, V)>) -> Self {
         let (size, shift) = Self::shape(&entries);
+        let mask = size - 1;
         let nobody = TypeId::of::<Nobody>();
         let mut places: Vec<_> = (0..size).map(|_| (nobody, V::default())).collect();
         for (type_id, value) in entries {
-            let mut place = place(type_id, shift, size - 1);
+            let mut place = place(type_id, shift, mask);
             while places[place].0 != nobody {
-                place = (place + 1) & (size - 1);
+                place = (place + 1) & mask;
             }
             places[place] = (type_id, value);
         }
         Self {
             places: places.into(),
             shift,
-            mask: size - 1,
+            mask,
         }
     }
 

@@ -151,7 +151,7 @@ impl Scope {
     fn find<T: ?Sized + Service>(&self) -> Option<&Arc<T>> {
         match self.inner().at_hand() {
             Some(service) => Some(service),
-            None => self.find_in_scope(),
+            None => self.find_elsewhere(),
         }
     }
 
@@ -159,8 +159,8 @@ impl Scope {
     /// is under way.
     #[cold]
     #[inline(never)]
-    fn find_in_scope<T: ?Sized + Service>(&self) -> Option<&Arc<T>> {
-        self.inner().find_in_scope()
+    fn find_elsewhere<T: ?Sized + Service>(&self) -> Option<&Arc<T>> {
+        self.inner().find()
     }
 
     /// The service `T` registered under `name` if it exists already, borrowed.

@@ -511,15 +511,18 @@ async fn of_hundreds_of_types_each_is_found_and_no_other() {
     macro_rules! look {
         ($($n:literal)*) => {$(
             let found = |number: usize, found: Option<&usize>| assert_eq!(found, Some(&number));
-            found($n, scope.ready::<Numbered<[u8; $n]>>().map(|one| &one.0));
-            found(100 + $n, scope.ready::<Numbered<[u16; $n]>>().map(|one| &one.0));
-            found(200 + $n, scope.ready::<Numbered<[u32; $n]>>().map(|one| &one.0));
-            found(300 + $n, scope.ready::<Numbered<[u64; $n]>>().map(|one| &one.0));
-            found(400 + $n, scope.ready::<Numbered<[i8; $n]>>().map(|one| &one.0));
+            // Each has a way of its own: the container and who stands in it.
+            for place in [&*container, &scope] {
+                found($n, place.ready::<Numbered<[u8; $n]>>().map(|one| &one.0));
+                found(100 + $n, place.ready::<Numbered<[u16; $n]>>().map(|one| &one.0));
+                found(200 + $n, place.ready::<Numbered<[u32; $n]>>().map(|one| &one.0));
+                found(300 + $n, place.ready::<Numbered<[u64; $n]>>().map(|one| &one.0));
+                found(400 + $n, place.ready::<Numbered<[i8; $n]>>().map(|one| &one.0));
+                assert!(place.ready::<Numbered<[i32; $n]>>().is_none(), "not registered");
+            }
             assert!(scope.ready::<Numbered<[i16; $n]>>().is_none(), "not made yet");
             assert_eq!(scope.get::<Numbered<[i16; $n]>>().await.unwrap().0, 500 + $n);
             found(500 + $n, scope.ready::<Numbered<[i16; $n]>>().map(|one| &one.0));
-            assert!(scope.ready::<Numbered<[i32; $n]>>().is_none(), "not registered");
         )*};
     }
     with_each!(look);

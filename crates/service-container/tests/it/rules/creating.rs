@@ -377,6 +377,9 @@ async fn rule_12_overrides_do_not_reach_into_singletons() {
         .unwrap();
     let page = scope.get::<Page>().await.unwrap();
     assert_eq!((page.0.0, page.1.0.0), ("fake", "real"));
+    assert_eq!(scope.ready::<Config>().unwrap().0, "fake");
+    assert_eq!(scope.get::<Config>().await.unwrap().0, "fake");
+    assert_eq!(container.ready::<Config>().unwrap().0, "real");
     let inside = scope.child("inside").open().unwrap();
     assert_eq!(inside.ready::<Config>().unwrap().0, "fake");
     let nearer = scope
