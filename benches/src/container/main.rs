@@ -53,24 +53,25 @@ fn main() -> anyhow::Result<ExitCode> {
     } = Options::parse();
     let mut report = Report::default();
     let wanted = |name: &str| only.as_deref().is_none_or(|only| name.contains(only));
-    let rounds = if quick { 3 } else { 15 };
-    // Each round goes through all subjects, so that what disturbs the machine disturbs all.
+    let rounds = if quick { 3 } else { 45 };
+    // Each round goes through all subjects, so that what disturbs the machine disturbs all, and is so
+    // short that what disturbs it for a while is in some of them only.
     for _ in 0..rounds {
         for threads in THREADS {
             if wanted("container/resolve") {
                 resolve::measure(
                     &mut report,
                     threads,
-                    if quick { 300_000 } else { 3_000_000 },
+                    if quick { 300_000 } else { 1_000_000 },
                 );
             }
             if wanted("container/scope") {
-                scopes::measure(&mut report, threads, if quick { 5_000 } else { 50_000 })?;
+                scopes::measure(&mut report, threads, if quick { 5_000 } else { 20_000 })?;
             }
         }
     }
     if wanted("container/context") {
-        contexts::measure(&mut report, rounds, if quick { 5_000 } else { 50_000 })?;
+        contexts::measure(&mut report, rounds, if quick { 5_000 } else { 20_000 })?;
     }
     report.print("service-container/arc");
     let verdicts = judged::judge(targets::TARGETS, &report);
