@@ -1,5 +1,6 @@
 //! A replica set of three: whom reads go to, and what a step-down leaves of the minimum.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use futures_util::TryStreamExt as _;
@@ -24,6 +25,20 @@ async fn pool(url: &str) -> MongoPool {
         .unwrap()
 }
 
+/// Whether the member at `address` can check the times that others have signed. One that cannot
+/// turns away a client that has heard one (code 211, `KeyNotFound`).
+async fn knows_the_key(address: SocketAddr) -> bool {
+    let url = format!("mongodb://{address}/?directConnection=true");
+    let client = Client::with_uri_str(url).await.unwrap();
+    let admin = client.database("admin");
+    let hello = admin.run_command(doc! { "hello": 1 }).await.unwrap();
+    let signature = hello
+        .get_document("$clusterTime")
+        .and_then(|time| time.get_document("signature"))
+        .ok();
+    signature.is_some_and(|signature| signature.get_i64("keyId").is_ok_and(|key| key != 0))
+}
+
 /// The port of the member that answers reads of `pool`.
 async fn reads_from(pool: &MongoPool) -> u16 {
     let lease = pool.acquire().await.unwrap();
@@ -45,6 +60,9 @@ async fn reads_go_where_the_uri_says_and_a_step_down_is_followed_by_a_warm_up() 
     let Some(set) = replica_set().await else {
         return;
     };
+    for address in set.addresses() {
+        assert!(knows_the_key(address).await, "{address} is no member yet");
+    }
     let url = set.url().to_owned();
     let writes = pool(&url).await;
     writes.warmup_pool().await.unwrap();

@@ -1,5 +1,5 @@
-//! The driver's retry rules of transactions, proven by a server that fails commands when it is told
-//! to, and that counts them.
+//! What is tried again: the driver's rules of transactions, and a warm-up. Proven by a server that
+//! fails commands when it is told to, and that counts them.
 
 use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 use std::time::Duration;
@@ -15,10 +15,11 @@ use crate::support::eventually;
 
 const TRANSIENT: &str = "TransientTransactionError";
 
-/// `WriteConflict`, `HostUnreachable` and `MaxTimeMSExpired`.
+/// `WriteConflict`, `HostUnreachable`, `MaxTimeMSExpired` and `KeyNotFound`.
 const CONFLICT: i32 = 112;
 const UNREACHABLE: i32 = 6;
 const TIME_IS_OVER: i32 = 50;
+const KEY_NOT_FOUND: i32 = 211;
 
 /// A server with failpoints, and a pool of one lease.
 struct Stage {
@@ -26,7 +27,7 @@ struct Stage {
     observer: Client,
     /// How many commands had been failed when somebody last asked.
     failed: AtomicI64,
-    _server: Server,
+    server: Server,
 }
 
 impl Stage {
@@ -59,8 +60,20 @@ impl Stage {
             pool,
             observer,
             failed: AtomicI64::new(0),
-            _server: server,
+            server,
         })
+    }
+
+    /// A pool beside this one, under the same name, that nobody has used yet.
+    async fn another(&self, acquire_timeout: Duration) -> MongoPool {
+        MongoPool::builder(self.server.url())
+            .name("retries")
+            .database("retries")
+            .limits(2, 4)
+            .acquire_timeout(acquire_timeout)
+            .build()
+            .await
+            .unwrap()
     }
 
     /// Has the server fail this pool's `command` so many times with a code and a label.
@@ -163,6 +176,36 @@ impl Asked {
             committed: self.committed - before.committed,
         }
     }
+}
+
+/// A member that has just joined, or come back, refuses for a moment whoever has heard a time that
+/// it cannot check yet (`KeyNotFound`): no reason to give a warm-up up before its time is over.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_warm_up_outlives_what_passes() {
+    let Some(stage) = Stage::set().await else {
+        return;
+    };
+    let pool = stage.another(Duration::from_secs(20)).await;
+    stage.fail("ping", 3, KEY_NOT_FOUND, "").await;
+    let report = pool.warmup_pool().await.unwrap();
+    assert!(report.sockets >= 2 && pool.ready(), "{report}");
+    assert_eq!(stage.heal().await, 3);
+    pool.close(Duration::from_secs(5)).await;
+
+    // One that lasts is told when the time is over.
+    let time = Duration::from_secs(1);
+    let pool = stage.another(time).await;
+    stage.fail("ping", 1_000, KEY_NOT_FOUND, "").await;
+    let error = pool.warmup_pool().await.map(drop).unwrap_err();
+    assert!(stage.heal().await > 1, "it was tried again: {error}");
+    assert!(error.elapsed >= time && !pool.ready(), "{error}");
+    let text = error.to_string();
+    assert!(text.contains("0 of 2") || text.contains("1 of 2"), "{text}");
+    assert!(
+        text.contains("211") || text.contains("KeyNotFound"),
+        "{text}"
+    );
+    pool.close(Duration::from_secs(5)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

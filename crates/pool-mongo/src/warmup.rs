@@ -4,13 +4,18 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use pool_core::{SharedError, WarmupReport};
+use pool_core::{ConnectFault, SharedError, WarmupReport};
 use tokio::time::Instant;
 
 use crate::backend::Backend;
-use crate::error::MongoWarmupError;
+use crate::error::{MongoConnectError, MongoWarmupError};
 use crate::pool::MongoPool;
 use crate::sockets::ServerSockets;
+
+/// How long a warm-up waits before it tries again what has failed for a passing reason: at first,
+/// doubling, and at most.
+const PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// What a warm-up did.
 #[derive(Clone, Debug)]
@@ -40,13 +45,18 @@ impl MongoPool {
     /// primary, or on the servers of the URI's read preference. With a minimum of 0 the round
     /// trip is all.
     ///
+    /// What fails for a passing reason is tried again until `acquire_timeout` is over: a server
+    /// that is not up yet, an election, a member that has just joined and refuses a client because
+    /// it cannot check the time that this has heard elsewhere (code 211, `KeyNotFound`).
+    ///
     /// The driver's own `warm_connection_pool` is not used: it does nothing before the first
     /// heartbeat, reports no error, and waits for ever when a socket cannot be authenticated.
     ///
     /// # Errors
     ///
-    /// `acquire_timeout` is over, the pool is closed, the server turns the user down. The error
-    /// says how far it came, and why it got no further.
+    /// `acquire_timeout` is over, the pool is closed, or the server cannot be used for a reason that
+    /// waiting does not mend: it turns the user down, say. The error says how far it came, and why
+    /// it got no further.
     ///
     /// # Cancel safety
     ///
@@ -63,13 +73,24 @@ impl MongoPool {
             elapsed: began.elapsed(),
             cause,
         };
+        let shared = |error: MongoConnectError| -> SharedError { Arc::new(error) };
+        let mut passing = None;
         let work = async {
-            if self.is_closed() {
-                return Err(failed(None));
+            let mut pause = PAUSE;
+            loop {
+                if self.is_closed() {
+                    return Err(failed(None));
+                }
+                let Err(error) = backend.warm(wanted, &mut passing).await else {
+                    break;
+                };
+                if error.fault() == ConnectFault::Permanent {
+                    return Err(failed(Some(shared(error))));
+                }
+                passing = Some(error);
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
             }
-            let shared = |error| failed(Some(Arc::new(error)));
-            backend.prove().await.map_err(shared)?;
-            backend.open_sockets(wanted).await.map_err(shared)?;
             let _warming = Warming::begin(&backend);
             self.inner.engine.warmup_pool().await.map_err(|error| {
                 let cause = error.cause.clone();
@@ -79,7 +100,7 @@ impl MongoPool {
         let limit = self.inner.settings().acquire_timeout;
         let leases = match tokio::time::timeout(limit, work).await {
             Ok(leases) => leases?,
-            Err(_elapsed) => return Err(failed(None)),
+            Err(_elapsed) => return Err(failed(passing.map(shared))),
         };
         self.inner.warmed.store(true, Ordering::Release);
         let sockets = backend.open_now();
@@ -91,6 +112,20 @@ impl MongoPool {
             leases,
             elapsed: began.elapsed(),
         })
+    }
+}
+
+impl Backend {
+    /// Makes sure that the server can be used, and opens `wanted` sockets. An earlier failure is
+    /// forgotten once the server has answered: what comes after that has reasons of its own.
+    async fn warm(
+        &self,
+        wanted: u32,
+        failed: &mut Option<MongoConnectError>,
+    ) -> Result<(), MongoConnectError> {
+        self.prove().await?;
+        *failed = None;
+        self.open_sockets(wanted).await
     }
 }
 

@@ -286,9 +286,9 @@ pub enum ControlError {
         /// What the system said.
         source: io::Error,
     },
-    /// A replica set has no primary, or members that follow none.
+    /// A replica set has no primary, or members that are not ready.
     #[error(
-        "the replica set is not settled after {} s: primary {}, members that follow none {strays:?}",
+        "the replica set is not settled after {} s: primary {}, members that are not ready {strays:?}",
         within.as_secs(),
         if *primary { "there" } else { "missing" }
     )]
@@ -298,7 +298,7 @@ pub enum ControlError {
         within: Duration,
         /// Whether there is a primary.
         primary: bool,
-        /// The members that do not answer, or follow none.
+        /// The members that do not answer, follow none, or lack the key that times are signed with.
         strays: Vec<SocketAddr>,
     },
     /// The server did not come back.

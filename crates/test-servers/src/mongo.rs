@@ -304,15 +304,38 @@ pub(crate) fn writable(address: SocketAddr) -> Probe {
 /// Ready as a member: it is the primary or follows one.
 pub(crate) fn follows(address: SocketAddr) -> Probe {
     match hello(address, PATIENCE) {
-        Ok(answer)
-            if answer.get_bool("isWritablePrimary") == Ok(true)
-                || answer.get_bool("secondary") == Ok(true) =>
-        {
-            Probe::Ready
+        Ok(answer) if is_member(&answer) => Probe::Ready,
+        Ok(_) => Probe::NotYet("it neither is the primary nor follows one yet".to_owned()),
+        Err(error) => Probe::NotYet(error.to_string()),
+    }
+}
+
+/// Ready for clients of the whole set: it is a member, and it has the key that members sign times
+/// with. One that follows has it a moment later, and only while there is a primary; until then it
+/// turns away a client that has heard another member's time (code 211, `KeyNotFound`).
+pub(crate) fn settled(address: SocketAddr) -> Probe {
+    match hello(address, PATIENCE) {
+        Ok(answer) if is_member(&answer) && signs(&answer) => Probe::Ready,
+        Ok(answer) if is_member(&answer) => {
+            Probe::NotYet("it does not have the key yet that times are signed with".to_owned())
         }
         Ok(_) => Probe::NotYet("it neither is the primary nor follows one yet".to_owned()),
         Err(error) => Probe::NotYet(error.to_string()),
     }
+}
+
+fn is_member(hello: &Document) -> bool {
+    let is = |role| hello.get_bool(role) == Ok(true);
+    is("isWritablePrimary") || is("secondary")
+}
+
+/// Without the key a member names no time, or signs it with key 0.
+fn signs(hello: &Document) -> bool {
+    let key = hello
+        .get_document("$clusterTime")
+        .and_then(|time| time.get_document("signature"))
+        .and_then(|signature| signature.get_i64("keyId"));
+    key.is_ok_and(|key| key != 0)
 }
 
 /// Ready for clients with TLS: it takes the connection and ends it at the first plain word.

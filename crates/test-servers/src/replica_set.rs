@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::error::{ControlError, StartError};
-use crate::mongo::{Settings, create_user, follows, initiate, new_secret, url, writable};
+use crate::mongo::{Settings, create_user, follows, initiate, new_secret, settled, url, writable};
 use crate::node::{Deadline, Node, Probe};
 use crate::server::{Found, Server};
 use crate::{Environment, Kind, MongoOptions};
@@ -25,7 +25,8 @@ pub struct ReplicaSet {
 
 impl MongoOptions {
     /// Starts a replica set of so many members, and waits until one is the primary and all others
-    /// follow it. Elections take 2 s or a little more after a primary has fallen silent.
+    /// follow it and take its clients. Elections take 2 s or a little more after a primary has fallen
+    /// silent.
     ///
     /// `MONGODB_URL` plays no part: nobody is asked to have their servers killed.
     ///
@@ -55,7 +56,7 @@ impl MongoOptions {
                 let password = new_secret()?;
                 create_user(&nodes[primary], &password)?;
                 for node in &mut nodes {
-                    node.wait_until("joining the replica set", deadline, follows)?;
+                    node.wait_until("joining the replica set", deadline, settled)?;
                     node.probe_with(follows);
                 }
                 let addresses: Vec<_> = nodes.iter().map(Node::address).collect();
@@ -125,7 +126,8 @@ impl ReplicaSet {
             .map(|(index, _)| index)
     }
 
-    /// Waits until one member is the primary and every other one that runs follows it.
+    /// Waits until one member is the primary and every other one that runs follows it and takes
+    /// its clients.
     ///
     /// # Errors
     ///
@@ -137,7 +139,7 @@ impl ReplicaSet {
             let strays: Vec<_> = self
                 .addresses()
                 .into_iter()
-                .filter(|address| !matches!(follows(*address), Probe::Ready))
+                .filter(|address| !matches!(settled(*address), Probe::Ready))
                 .collect();
             match primary {
                 Some(primary) if strays.is_empty() => return Ok(primary),
