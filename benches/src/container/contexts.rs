@@ -63,7 +63,7 @@ impl Way {
             tasks: Vec::new(),
         };
         for (place, threads) in threads.iter().enumerate() {
-            let runtime = runtime(*threads)?;
+            let runtime = runtime(*threads, place)?;
             let container = runtime.block_on(setup_service_container(config.clone()))?;
             way.runtimes.push(runtime);
             way.containers.push(container);

@@ -1,6 +1,7 @@
 //! Resolving, scopes and operations: service-container and its peers, in one run.
 
 mod contexts;
+mod processors;
 mod resolve;
 mod scopes;
 mod subjects;

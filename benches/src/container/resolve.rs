@@ -9,7 +9,7 @@ use crate::subjects::{
     Borrowed, BorrowedInScope, Counted, DependencyInjector, Erased, ErasedShare, Floor, Shaku,
     Shared, Subject,
 };
-use crate::{APART, per_op};
+use crate::{APART, per_op, processors};
 
 const BENCHMARK: &str = "container/resolve";
 
@@ -62,6 +62,7 @@ fn time(threads: usize, work: impl Fn(usize) + Sync) -> f64 {
             .map(|thread| {
                 let (start, work) = (&start, &work);
                 scope.spawn(move || {
+                    processors::keep_to(thread);
                     start.wait();
                     let began = Instant::now();
                     work(thread);

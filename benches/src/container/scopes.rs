@@ -1,6 +1,9 @@
 //! Opening a scope and ending it, empty and with five services in it.
 
-use std::sync::{Arc, Barrier};
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::ThreadId;
 use std::time::Instant;
 
 use benches::Report;
@@ -9,10 +12,10 @@ use service_container::{Container, Scope, sync};
 use tokio::runtime::Runtime;
 
 use crate::subjects::Service;
-use crate::{APART, per_op};
+use crate::{APART, per_op, processors};
 
 pub(crate) fn measure(report: &mut Report, threads: usize, ops: u32) -> anyhow::Result<()> {
-    let together = runtime(threads)?;
+    let together = runtime(threads, 0)?;
     let container = container()?;
     let peer = dependency_injector::Container::new();
     subjects(
@@ -24,7 +27,7 @@ pub(crate) fn measure(report: &mut Report, threads: usize, ops: u32) -> anyhow::
     );
     together.block_on(container.dispose())?;
     if threads > 1 {
-        let apart = (0..threads).map(|_| runtime(1));
+        let apart = (0..threads).map(|thread| runtime(1, thread));
         let apart = apart.collect::<Result<Vec<_>, _>>()?;
         let own = (0..threads).map(|_| {
             let peer = dependency_injector::Container::new();
@@ -123,9 +126,14 @@ fn open(container: &Container) -> Scope {
         .expect("the container is open")
 }
 
-pub(crate) fn runtime(threads: usize) -> std::io::Result<Runtime> {
+/// A runtime whose threads have processors of their own, the first of them the one with this number.
+pub(crate) fn runtime(threads: usize, first: usize) -> std::io::Result<Runtime> {
+    let next = AtomicUsize::new(0);
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(threads)
+        .on_thread_start(move || {
+            processors::keep_to(first + next.fetch_add(1, Ordering::Relaxed) % threads);
+        })
         .enable_all()
         .build()
 }
@@ -137,13 +145,13 @@ where
     F: Fn() -> Fut + Send + 'static,
     Fut: Future<Output = ()> + Send,
 {
-    let start = Arc::new(Barrier::new(runtimes.len()));
+    let start = Arc::new(Start::of(runtimes.len()));
     let tasks: Vec<_> = (0..)
         .zip(runtimes)
-        .map(|(thread, runtime)| {
-            let (start, operation) = (Arc::clone(&start), operation(thread));
+        .map(|(task, runtime)| {
+            let (start, operation) = (Arc::clone(&start), operation(task));
             runtime.spawn(async move {
-                start.wait();
+                start.together(task).await;
                 let began = Instant::now();
                 for _ in 0..ops {
                     operation().await;
@@ -159,4 +167,29 @@ where
         .max()
         .expect("there is a task");
     slowest.as_secs_f64() * 1e9 / f64::from(ops)
+}
+
+/// Where tasks wait until each has a thread to itself. None may block: a worker takes several tasks
+/// at once, and those behind the one that blocks it might stay there.
+struct Start(Mutex<Vec<Option<ThreadId>>>);
+
+impl Start {
+    fn of(tasks: usize) -> Self {
+        Self(Mutex::new(vec![None; tasks]))
+    }
+
+    async fn together(&self, task: usize) {
+        while !self.all_apart(task) {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Notes on which thread `task` is now. Once true for one of them it stays true: that task keeps
+    /// its thread busy, so no other comes there.
+    fn all_apart(&self, task: usize) -> bool {
+        let mut threads = self.0.lock().expect("nobody panics here");
+        threads[task] = Some(std::thread::current().id());
+        let different: HashSet<_> = threads.iter().flatten().collect();
+        different.len() == threads.len()
+    }
 }
