@@ -138,7 +138,10 @@ async fn the_span_of_a_child_is_inside_that_of_its_parent_and_has_its_number() {
             move || written.clone()
         })
         .finish();
-    let _installed = tracing::subscriber::set_default(subscriber);
+    // That of the process: with one for this thread alone, spans that another thread begins first are
+    // switched off for all.
+    tracing::subscriber::set_global_default(subscriber).unwrap();
+    tracing::callsite::rebuild_interest_cache();
     let parent = OperationContext::create("quotes", "import");
     let (id, child) = (parent.id(), parent.child("parse"));
     let child_id = child.id();
