@@ -5,12 +5,9 @@ use std::time::{Duration, Instant};
 use pool_core::{AcquireErrorKind, ConnectFault};
 use pool_mongo::{ConnectProblem, MongoPool, MongoPoolError};
 
-use crate::support::{Site, with_password};
+use crate::support::{Site, UNREACHABLE, with_password};
 
 const CANARY: &str = "c4n4ry-p4ssw0rd";
-
-/// Nothing answers on this port of this machine.
-const UNREACHABLE: &str = "mongodb://app:c4n4ry-p4ssw0rd@127.0.0.1:9/?directConnection=true";
 
 #[track_caller]
 fn says(error: &impl std::error::Error, wanted: &[&str]) {

@@ -61,7 +61,7 @@ async fn reads_go_where_the_uri_says_and_a_step_down_is_followed_by_a_warm_up() 
         return;
     };
     for address in set.addresses() {
-        assert!(knows_the_key(address).await, "{address} is no member yet");
+        assert!(knows_the_key(address).await, "{address} has no key yet");
     }
     let url = set.url().to_owned();
     let writes = pool(&url).await;

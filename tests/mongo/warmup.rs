@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use crate::support::{Site, eventually, open};
+use pool_mongo::MongoPool;
+
+use crate::support::{Site, UNREACHABLE, eventually, open};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn warm_up_opens_exactly_the_minimum() {
@@ -85,4 +87,50 @@ async fn a_minimum_that_changes_is_followed_up_and_down() {
         .await;
     tokio::time::sleep(idle * 2).await;
     assert_eq!(site.server_sockets().await, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_client_takes_over_from_one_whose_warm_up_goes_on() {
+    let Some(site) = Site::new("corrected").await else {
+        return;
+    };
+    let pool = site.builder_for(UNREACHABLE).limits(3, 6);
+    let pool = pool
+        .acquire_timeout(Duration::from_secs(20))
+        .connect_timeout(Duration::from_secs(1))
+        .build()
+        .await
+        .unwrap();
+    let warming = tokio::spawn({
+        let pool = pool.clone();
+        async move { pool.warmup_pool().await }
+    });
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    assert!(!warming.is_finished(), "refusals pass");
+    let corrected = pool.reconfigure().uri(site.url.clone()).apply();
+    corrected.await.unwrap();
+    let report = warming.await.unwrap().unwrap();
+    assert!(report.sockets >= 3 && pool.ready(), "{report}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn closing_ends_a_warm_up_which_says_so() {
+    let pool = MongoPool::builder(UNREACHABLE)
+        .database("closed")
+        .limits(3, 6)
+        .build()
+        .await
+        .unwrap();
+    let warming = tokio::spawn({
+        let pool = pool.clone();
+        async move { pool.warmup_pool().await }
+    });
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    pool.close(Duration::from_secs(1)).await;
+    let error = warming.await.unwrap().map(drop).unwrap_err();
+    assert!(error.elapsed < Duration::from_secs(4), "{error}");
+    let text = error.to_string();
+    assert!(text.contains("0 of 3") && text.contains("closed"), "{text}");
+    let error = pool.warmup_pool().await.map(drop).unwrap_err();
+    assert!(error.to_string().contains("closed"), "{error}");
 }

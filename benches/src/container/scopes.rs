@@ -184,8 +184,8 @@ impl Start {
         }
     }
 
-    /// Notes on which thread `task` is now. Once true for one of them it stays true: that task keeps
-    /// its thread busy, so no other comes there.
+    /// Notes on which thread `task` is now. Once true for one of them it stays true, and they begin
+    /// within moments: that task keeps its thread busy, so none of the others goes on there.
     fn all_apart(&self, task: usize) -> bool {
         let mut threads = self.0.lock().expect("nobody panics here");
         threads[task] = Some(std::thread::current().id());

@@ -13,6 +13,10 @@ use service_container::{
 /// What a pool may need beyond its own deadline to say that it missed it.
 const MARGIN: Duration = Duration::from_secs(1);
 
+/// A pool ends its creation by itself, within an `acquire_timeout` that its URL may set as well, and
+/// then says why. The container, which could say only that it took too long, does not come first.
+const CREATION: Duration = Duration::MAX;
+
 /// How long a server has to answer a health check, whoever asks for longer.
 const PING: Duration = Duration::from_secs(5);
 
@@ -59,7 +63,8 @@ pub async fn setup_service_container(config: FactoryConfig) -> Result<Container,
 /// Adds the factory and the pools of the configuration's own service to a container that holds
 /// other services as well. Nothing is opened; each pool is made when it is first asked for.
 ///
-/// Each pool has `drain_timeout_ms` to close, and the container as a whole has time for all of that
+/// Making a pool ends within its `acquire_timeout`, whatever the container's
+/// [`create_timeout`](ContainerBuilder::create_timeout). Each pool has `drain_timeout_ms` to close, and the container as a whole has time for all of that
 /// unless [`dispose_options`](ContainerBuilder::dispose_options) are set, before or after this.
 ///
 /// # Errors
@@ -110,6 +115,7 @@ pub(crate) fn register(
                 closed(report.clean, &report)
             })
             .health(|pool: Arc<PostgresPool>| async move { pool.ping(PING).await })
+            .create_timeout(CREATION)
             .dispose_timeout(drain + MARGIN);
     }
     if mongodb {
@@ -123,6 +129,7 @@ pub(crate) fn register(
                 closed(report.clean, &report)
             })
             .health(|pool: Arc<MongoPool>| async move { pool.ping(PING).await })
+            .create_timeout(CREATION)
             .dispose_timeout(drain + MARGIN);
     }
     // The disposal as a whole leaves each pool its own time, and tasks theirs before.

@@ -516,7 +516,7 @@ pub struct MongoWarmupError {
     pub open: u32,
     /// How long that took.
     pub elapsed: Duration,
-    /// The reason, if it is known.
+    /// What failed last, if anything did.
     pub cause: Option<pool_core::SharedError>,
 }
 

@@ -5,9 +5,10 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use pool_core::{ConnectFault, SharedError, WarmupReport};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use crate::backend::Backend;
+use crate::drain::after;
 use crate::error::{MongoConnectError, MongoWarmupError};
 use crate::pool::MongoPool;
 use crate::sockets::ServerSockets;
@@ -39,15 +40,14 @@ impl MongoPool {
     /// Opens the minimum of leases and of sockets, authenticated, and then turns
     /// [`ready`](Self::ready) true.
     ///
-    /// First comes one authenticated round trip, so that a wrong password or an unreachable host
-    /// ends here, with its cause. Then as many commands as sockets are wanted are sent at once
-    /// that the server answers late: the driver opens exactly those that are missing, on the
-    /// primary, or on the servers of the URI's read preference. With a minimum of 0 the round
-    /// trip is all.
+    /// First comes one authenticated round trip, so that a wrong password ends here, with its cause.
+    /// Then as many commands as sockets are wanted are sent at once that the server answers late:
+    /// the driver opens exactly those that are missing, on the primary, or on the servers of the
+    /// URI's read preference. With a minimum of 0 the round trip is all.
     ///
     /// What fails for a passing reason is tried again until `acquire_timeout` is over: a server
     /// that is not up yet, an election, a member that has just joined and refuses a client because
-    /// it cannot check the time that this has heard elsewhere (code 211, `KeyNotFound`).
+    /// it cannot check yet the time that the client has heard from others (code 211, `KeyNotFound`).
     ///
     /// The driver's own `warm_connection_pool` is not used: it does nothing before the first
     /// heartbeat, reports no error, and waits for ever when a socket cannot be authenticated.
@@ -55,79 +55,86 @@ impl MongoPool {
     /// # Errors
     ///
     /// `acquire_timeout` is over, the pool is closed, or the server cannot be used for a reason that
-    /// waiting does not mend: it turns the user down, say. The error says how far it came, and why
-    /// it got no further.
+    /// waiting does not mend: it turns the user down, say. The error says how far it came, and what
+    /// failed last.
     ///
     /// # Cancel safety
     ///
     /// Cancel safe: what has been opened stays, and the pool does not turn ready.
     pub async fn warmup_pool(&self) -> Result<MongoWarmupReport, MongoWarmupError> {
         let began = Instant::now();
+        let end = after(self.inner.settings().acquire_timeout);
+        let before = self.inner.backend().open_now();
+        let mut last = None;
+        let outcome = tokio::select! {
+            biased;
+            () = self.inner.stop.cancelled() => Err(Some(Arc::new(Closed) as SharedError)),
+            outcome = timeout_at(end, self.warm(&mut last)) => match outcome {
+                Ok(outcome) => outcome.map_err(Some),
+                Err(_elapsed) => Err(None),
+            },
+        };
         let backend = self.inner.backend();
-        let wanted = self.inner.floor();
-        let before = backend.open_now();
-        let failed = |cause: Option<SharedError>| MongoWarmupError {
-            pool: self.name().to_owned(),
-            wanted,
-            open: backend.open_now(),
-            elapsed: began.elapsed(),
-            cause,
-        };
-        let shared = |error: MongoConnectError| -> SharedError { Arc::new(error) };
-        let mut passing = None;
-        let work = async {
-            let mut pause = PAUSE;
-            loop {
-                if self.is_closed() {
-                    return Err(failed(None));
-                }
-                let Err(error) = backend.warm(wanted, &mut passing).await else {
-                    break;
-                };
-                if error.fault() == ConnectFault::Permanent {
-                    return Err(failed(Some(shared(error))));
-                }
-                passing = Some(error);
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(LONGEST_PAUSE);
+        let (wanted, sockets) = (self.inner.floor(), backend.open_now());
+        match outcome {
+            Ok(leases) => {
+                self.inner.warmed.store(true, Ordering::Release);
+                Ok(MongoWarmupReport {
+                    wanted,
+                    sockets,
+                    sockets_opened: sockets.saturating_sub(before),
+                    servers: backend.watch.sockets.snapshot(),
+                    leases,
+                    elapsed: began.elapsed(),
+                })
             }
-            let _warming = Warming::begin(&backend);
-            self.inner.engine.warmup_pool().await.map_err(|error| {
-                let cause = error.cause.clone();
-                failed(Some(cause.unwrap_or_else(|| Arc::new(error))))
-            })
+            Err(cause) => Err(MongoWarmupError {
+                pool: self.name().to_owned(),
+                wanted,
+                open: sockets,
+                elapsed: began.elapsed(),
+                cause: cause.or(last),
+            }),
+        }
+    }
+
+    /// Tries again what fails for a passing reason; `last` is the latest such failure.
+    async fn warm(&self, last: &mut Option<SharedError>) -> Result<WarmupReport, SharedError> {
+        let mut pause = PAUSE;
+        let backend = loop {
+            // What is in force now: another client may take over meanwhile, or other limits.
+            let backend = self.inner.backend();
+            let Err(error) = backend.warm(self.inner.floor()).await else {
+                break backend;
+            };
+            let in_force = Arc::ptr_eq(&backend, &self.inner.backend());
+            let lasting = error.fault() == ConnectFault::Permanent;
+            let error: SharedError = Arc::new(error);
+            if in_force && lasting {
+                return Err(error);
+            }
+            *last = Some(error);
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
         };
-        let limit = self.inner.settings().acquire_timeout;
-        let leases = match tokio::time::timeout(limit, work).await {
-            Ok(leases) => leases?,
-            Err(_elapsed) => return Err(failed(passing.map(shared))),
-        };
-        self.inner.warmed.store(true, Ordering::Release);
-        let sockets = backend.open_now();
-        Ok(MongoWarmupReport {
-            wanted,
-            sockets,
-            sockets_opened: sockets.saturating_sub(before),
-            servers: backend.watch.sockets.snapshot(),
-            leases,
-            elapsed: began.elapsed(),
-        })
+        let _warming = Warming::begin(&backend);
+        let leases = self.inner.engine.warmup_pool().await;
+        leases.map_err(|error| error.cause.clone().unwrap_or_else(|| Arc::new(error)))
     }
 }
 
 impl Backend {
-    /// Makes sure that the server can be used, and opens `wanted` sockets. An earlier failure is
-    /// forgotten once the server has answered: what comes after that has reasons of its own.
-    async fn warm(
-        &self,
-        wanted: u32,
-        failed: &mut Option<MongoConnectError>,
-    ) -> Result<(), MongoConnectError> {
+    /// Makes sure that the server can be used, and opens `wanted` sockets.
+    async fn warm(&self, wanted: u32) -> Result<(), MongoConnectError> {
         self.prove().await?;
-        *failed = None;
         self.open_sockets(wanted).await
     }
 }
+
+/// Why a warm-up of a closed pool does not go on.
+#[derive(Debug, thiserror::Error)]
+#[error("the pool is closed")]
+struct Closed;
 
 /// A warm-up that looks at the leases; ended, when dropped.
 struct Warming<'b>(&'b Backend);

@@ -25,8 +25,8 @@ pub struct ReplicaSet {
 
 impl MongoOptions {
     /// Starts a replica set of so many members, and waits until one is the primary and all others
-    /// follow it and take its clients. Elections take 2 s or a little more after a primary has fallen
-    /// silent.
+    /// follow it and serve clients of the whole set. Elections take 2 s or a little more after a primary
+    /// has fallen silent.
     ///
     /// `MONGODB_URL` plays no part: nobody is asked to have their servers killed.
     ///
@@ -126,8 +126,8 @@ impl ReplicaSet {
             .map(|(index, _)| index)
     }
 
-    /// Waits until one member is the primary and every other one that runs follows it and takes
-    /// its clients.
+    /// Waits until one member is the primary and every other one that runs follows it and serves
+    /// clients of the whole set.
     ///
     /// # Errors
     ///

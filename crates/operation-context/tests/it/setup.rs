@@ -1,8 +1,11 @@
 //! Pools registered in a container that holds other services as well.
 
+use std::error::Error as _;
 use std::time::Duration;
 
 use connection_factory::FactoryConfig;
+use connection_factory::pool_mongo::MongoPool;
+use connection_factory::pool_postgres::PostgresPool;
 use operation_context::{SetupError, register_pools};
 use service_container::{Container, ContainerBuilder, DisposeOptions, DisposeReport};
 use tokio::time::sleep;
@@ -78,4 +81,36 @@ async fn a_configuration_that_does_not_say_which_service_this_is_registers_nothi
     let error = register_pools(&mut builder, config).unwrap_err();
     assert!(matches!(error, SetupError::Config(_)), "{error}");
     assert!(!builder.contains::<connection_factory::ConnectionFactory>());
+}
+
+/// As long as a caller waits for a connection, and as a container waits for a service by default: the
+/// pool has the last word all the same, for it knows why.
+#[tokio::test]
+async fn a_pool_that_cannot_be_made_says_why_before_the_container_loses_patience() {
+    let time = Duration::from_secs(1);
+    let config = FactoryConfig::sources()
+        .set("services.a.postgres.url", "postgres://app@127.0.0.1:9/a")
+        .set("services.a.postgres.min_connections", 1)
+        .set("services.a.postgres.acquire_timeout_ms", 1_000)
+        .set("services.a.mongodb.uri", "mongodb://127.0.0.1:9/a")
+        .set("services.a.mongodb.acquire_timeout_ms", 1_000)
+        .load()
+        .unwrap();
+    let mut builder = Container::builder();
+    builder.create_timeout(time);
+    register_pools(&mut builder, config).unwrap();
+    let container = builder.build().unwrap();
+    let postgres = container.get::<PostgresPool>().await.map(drop).unwrap_err();
+    let mongodb = container.get::<MongoPool>().await.map(drop).unwrap_err();
+    for error in [postgres, mongodb] {
+        let mut text = error.to_string();
+        let mut cause = error.source();
+        while let Some(error) = cause {
+            text = format!("{text}: {error}");
+            cause = error.source();
+        }
+        assert!(text.contains("127.0.0.1:9"), "{text}");
+        assert!(text.contains("refused"), "{text}");
+    }
+    container.dispose().await.unwrap();
 }
