@@ -44,8 +44,8 @@ impl Backend for Mongo {
             .builder_for(&self.url)
             // No more sockets than the suite's largest maximum, and none for long without use.
             .ceiling(10)
-            .idle_timeout(Duration::from_millis(500))
-            .connect_timeout(Duration::from_millis(500));
+            .idle_timeout(Duration::from_secs(2))
+            .connect_timeout(Duration::from_secs(2));
         tokio::task::block_in_place(|| {
             let engine = Handle::current().block_on(builder.into_engine());
             let engine = engine.expect("valid settings");

@@ -98,8 +98,11 @@ async fn subscribers_hear_when_the_driver_loses_and_finds_a_server() {
         return;
     };
     let (url, proxy) = behind_a_proxy(&site.url).await;
+    // Found only once somebody listens.
+    proxy.set(Fault::Delay(Duration::from_secs(1))).await;
     let pool = site.builder_for(&url).build().await.unwrap();
     let mut events = pool.subscribe();
+    proxy.set(Fault::Pass).await;
     let mut next = async || {
         let told = tokio::time::timeout(Duration::from_secs(20), async {
             loop {

@@ -4,7 +4,6 @@ mod authority;
 mod bad_input;
 mod basics;
 mod cancellation;
-mod chaos;
 mod conformance;
 mod events;
 mod failover;

@@ -72,7 +72,7 @@ async fn a_task_that_holds_what_it_waits_for_is_told() {
     let Some(site) = Site::new("itself").await else {
         return;
     };
-    let timeout = Duration::from_millis(300);
+    let timeout = Duration::from_secs(2);
     let pool = site
         .pool(|builder| builder.limits(0, 2).acquire_timeout(timeout))
         .await;

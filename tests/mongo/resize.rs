@@ -71,7 +71,7 @@ async fn a_lower_maximum_interrupts_nobody_and_the_servers_sockets_follow() {
     let pool = site
         .pool(|builder| builder.limits(0, 12).idle_timeout(idle).max_connecting(12))
         .await;
-    load(&pool, 12, Duration::from_millis(400)).await;
+    load(&pool, 12, Duration::from_secs(2)).await;
     let peak: u32 = pool.sockets().iter().map(|server| server.peak_open).sum();
     assert!((12..=13).contains(&peak), "{peak} sockets for 12 callers");
     let held = pool.acquire().await.unwrap();

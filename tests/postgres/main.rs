@@ -5,7 +5,6 @@ mod basics;
 mod bb8_manager;
 mod busy_runtime;
 mod cancellation;
-mod chaos;
 mod cluster;
 mod conformance;
 mod dirty;

@@ -19,11 +19,11 @@ fn check(
 ) {
     let sources = servers
         .sources(name)
-        .set("services.test.postgres.acquire_timeout_ms", 1_500)
-        .set("services.test.postgres.connect_timeout_ms", 1_000)
+        .set("services.test.postgres.acquire_timeout_ms", 6_000)
+        .set("services.test.postgres.connect_timeout_ms", 4_000)
         .set("services.test.postgres.min_connections", 3)
-        .set("services.test.mongodb.acquire_timeout_ms", 1_500)
-        .set("services.test.mongodb.connect_timeout_ms", 1_000);
+        .set("services.test.mongodb.acquire_timeout_ms", 6_000)
+        .set("services.test.mongodb.connect_timeout_ms", 4_000);
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let began = Instant::now();
     let text = match change(sources).load() {

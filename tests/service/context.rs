@@ -173,7 +173,7 @@ async fn a_stuck_connection_makes_the_end_unclean_and_is_named() {
     let Some(servers) = servers() else { return };
     let config = servers
         .sources("context_stuck")
-        .set("drain_timeout_ms", 300)
+        .set("drain_timeout_ms", 2_000)
         .load()
         .unwrap();
     let context = OperationContext::create("quotes", "stuck").config(config);
@@ -186,7 +186,7 @@ async fn a_stuck_connection_makes_the_end_unclean_and_is_named() {
         .unwrap_err();
     // What the pool has to close, the margin in which it says so, and the same for the factory.
     let took = began.elapsed();
-    assert!(took < Duration::from_secs(4), "{took:?}");
+    assert!(took < Duration::from_secs(10), "{took:?}");
     let text = unclean.to_string();
     assert!(
         text.contains("PostgresPool") && text.contains("context.rs"),

@@ -114,7 +114,7 @@ async fn reloads_at_the_same_time_take_turns_and_leave_one_of_them_in_force() {
         servers
             .sources("reload_turns")
             .set("services.test.postgres.max_connections", max)
-            .set("services.test.postgres.acquire_timeout_ms", 1_000 + max)
+            .set("services.test.postgres.acquire_timeout_ms", 20_000 + max)
             .set("services.test.mongodb.max_connections", max)
             .load()
             .unwrap()
@@ -138,7 +138,7 @@ async fn reloads_at_the_same_time_take_turns_and_leave_one_of_them_in_force() {
         let timeout = postgres.runtime_settings().acquire_timeout;
         assert_eq!(
             (postgres.limits().max(), mongodb.limits().max(), timeout),
-            (max, max, Duration::from_millis(u64::from(1_000 + max)))
+            (max, max, Duration::from_millis(u64::from(20_000 + max)))
         );
     }
     assert!(factory.drain(PATIENCE).await.clean);

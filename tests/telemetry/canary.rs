@@ -262,6 +262,19 @@ fn operate(address: std::net::SocketAddr, token: &str, body: &str) -> String {
     told + &answer.body_mut().read_to_string().unwrap()
 }
 
+/// Whether a request is there with all of its body.
+fn is_whole(request: &[u8]) -> bool {
+    let Some(end) = request.windows(4).position(|bytes| bytes == b"\r\n\r\n") else {
+        return false;
+    };
+    let head = String::from_utf8_lossy(&request[..end]).to_lowercase();
+    let length = head
+        .lines()
+        .find_map(|line| line.strip_prefix("content-length:"))
+        .map(|length| length.trim().parse::<usize>().unwrap());
+    length.is_some_and(|length| request.len() >= end + 4 + length)
+}
+
 /// What an exporter sends, and what it says of itself; its own credentials go to the collector, and
 /// nowhere else.
 fn exported(registry: &Registry) -> String {
@@ -276,11 +289,17 @@ fn exported(registry: &Registry) -> String {
     let exporter = builder.start().unwrap();
     let (mut taken, _) = collector.accept().unwrap();
     taken
-        .set_read_timeout(Some(Duration::from_millis(500)))
+        .set_read_timeout(Some(Duration::from_secs(10)))
         .unwrap();
     let mut sent = Vec::new();
-    // Until there is no more for a while: nobody answers.
-    let _ = taken.read_to_end(&mut sent);
+    // Nobody answers, so nothing ends it.
+    while !is_whole(&sent) {
+        let mut more = [0; 4096];
+        match taken.read(&mut more).unwrap() {
+            0 => break,
+            read => sent.extend_from_slice(&more[..read]),
+        }
+    }
     let sent = String::from_utf8_lossy(&sent).into_owned();
     let (head, body) = sent.split_once("\r\n\r\n").unwrap();
     assert!(

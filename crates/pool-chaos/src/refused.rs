@@ -1,4 +1,5 @@
-//! How many connects of this machine found nobody listening.
+//! How many connects of this machine found nobody listening: whoever counts those of one pool sees to
+//! it that nothing else here connects in vain meanwhile.
 
 /// What the kernel has counted so far (`AttemptFails` of RFC 1213's TCP group), of all processes;
 /// `None` where it does not say.

@@ -404,7 +404,7 @@ mod tests {
 
     /// Answers late, as a server would that first has to find its port taken.
     fn late(_: SocketAddr) -> Probe {
-        thread::sleep(Duration::from_millis(300));
+        thread::sleep(Duration::from_secs(1));
         Probe::Ready
     }
 
@@ -466,14 +466,14 @@ mod tests {
     #[test]
     fn a_start_that_takes_too_long_says_what_was_answered_last() {
         let expected = [
-            "did not finish start within 0 s",
+            "did not finish start within 2 s",
             "still starting",
             "server.log",
             "working",
         ];
         check_failure(
             "echo working; exec sleep 600",
-            Duration::from_millis(400),
+            Duration::from_secs(2),
             &expected,
         );
     }

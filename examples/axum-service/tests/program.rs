@@ -3,8 +3,8 @@
 
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::process::{Child, ChildStdout, Command, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use futures_util::TryStreamExt as _;
@@ -21,6 +21,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 struct Service {
     child: Child,
     output: BufReader<ChildStdout>,
+    /// What it has written to its standard error so far.
+    log: Arc<Mutex<String>>,
     address: String,
     /// What the servers call its connections.
     name: String,
@@ -43,8 +45,20 @@ impl Service {
             .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
             .spawn()
             .expect("the program was built");
+        let log = Arc::<Mutex<String>>::default();
+        let errors = BufReader::new(child.stderr.take().expect("it is piped"));
+        std::thread::spawn({
+            let log = Arc::clone(&log);
+            move || {
+                for line in errors.lines().map_while(Result::ok) {
+                    eprintln!("{line}");
+                    *log.lock().unwrap() += &(line + "\n");
+                }
+            }
+        });
         let mut output = BufReader::new(child.stdout.take().expect("it is piped"));
         let mut line = String::new();
         output.read_line(&mut line).expect("it says where it is");
@@ -53,6 +67,7 @@ impl Service {
         Some(Self {
             child,
             output,
+            log,
             address,
             name,
             postgres,
@@ -72,6 +87,14 @@ impl Service {
         let mut output = String::new();
         self.output.read_to_string(&mut output).unwrap();
         (self.child.wait().unwrap().code(), output)
+    }
+
+    fn until_it_logs(&self, part: &str) {
+        let began = Instant::now();
+        while !self.log.lock().unwrap().contains(part) {
+            assert!(began.elapsed() < PATIENCE, "`{part}` is not logged");
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 
     fn get(&self, agent: &Agent, path: &str) -> Result<(u16, String), ureq::Error> {
@@ -194,7 +217,7 @@ fn a_signal_under_load_loses_no_answer_and_lets_nobody_in() {
     let Some(service) = Service::start("signal", &[], &[]) else {
         return;
     };
-    let service = Arc::new(std::sync::Mutex::new(service));
+    let service = Arc::new(Mutex::new(service));
     let address = service.lock().unwrap().address.clone();
     let answered = Arc::new(AtomicU32::new(0));
     let signalled = Arc::new(AtomicBool::new(false));
@@ -260,14 +283,14 @@ fn a_signal_under_load_loses_no_answer_and_lets_nobody_in() {
 
 #[test]
 fn a_request_that_does_not_end_is_named_and_the_service_ends_all_the_same() {
-    let variables = [("POOLS_DRAIN_TIMEOUT_MS", "300")];
+    let variables = [("POOLS_DRAIN_TIMEOUT_MS", "2000")];
     let arguments = ["--grace", "0.3"];
     let Some(mut service) = Service::start("stuck", &arguments, &variables) else {
         return;
     };
     let address = service.address.clone();
     let stuck = std::thread::spawn(move || {
-        let url = format!("{address}/report?millis=5000");
+        let url = format!("{address}/report?millis=30000");
         agent().get(url).call().map(|answer| answer.status())
     });
     let agent = agent();
@@ -307,6 +330,8 @@ fn a_hang_up_reloads_the_file_and_a_bad_file_changes_nothing() {
     assert_eq!(max(&service), 4);
     std::fs::write(&file, "[services.prices.postgres]\nmax_conections = 9\n").unwrap();
     service.signal("HUP");
+    service.until_it_logs("not reloaded");
+    assert_eq!(max(&service), 4);
     std::fs::write(&file, "[services.prices.postgres]\nmax_connections = 7\n").unwrap();
     let began = Instant::now();
     while max(&service) != 7 {

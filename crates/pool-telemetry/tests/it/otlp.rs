@@ -218,7 +218,8 @@ async fn exports_follow_each_other_and_make_good_what_failed() {
     collector.answers(200, &rejected.encode_to_vec());
     let exporter = OtlpExporter::builder(registry)
         .url(url)
-        .interval(Duration::from_millis(50))
+        // Each error is there to be seen until the next export.
+        .interval(Duration::from_millis(500))
         .start()
         .unwrap();
     let mut errors: Vec<String> = Vec::new();

@@ -97,7 +97,12 @@ async fn the_same_event_in_a_row_is_counted() {
         .script
         .connect()
         .always(Answer::Fails(ConnectFault::Transient));
-    let waiting = tokio::spawn(stage.pool.acquire_owned());
+    let pool = stage.pool.clone();
+    let waiting = tokio::spawn(async move {
+        pool.acquire_timeout(Duration::from_secs(60))
+            .await
+            .map(drop)
+    });
     let told = next(&mut events, "event", |event| event["count"] == 3).await;
     assert_eq!(told["kind"], "error");
     assert_eq!(

@@ -1,4 +1,4 @@
-//! Short forms of what `cargo xtask chaos` runs for long.
+//! What can befall MongoDB.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,14 +6,14 @@ use std::time::Duration;
 use pool_chaos::{Leases, MongoWitness, Patience, Place, Scenario, Stage, run};
 use test_servers::{Environment, MongoOptions};
 
-/// What a machine that is busy with other tests may add.
-const NOISE: Duration = Duration::from_secs(1);
+use crate::{NOISE, TURN};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_that_befalls_the_server_costs_a_write_a_lease_or_a_callers_time() {
     if integration_tests::mongodb_url().is_none() {
         return;
     }
+    let _turn = TURN.lock().await;
     let started = tokio::task::spawn_blocking(|| {
         let environment = Environment::from_env().expect("a valid environment");
         // So few that somebody can take all of them.

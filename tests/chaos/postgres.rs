@@ -1,4 +1,4 @@
-//! Short forms of what `cargo xtask chaos` runs for long.
+//! What can befall PostgreSQL.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,10 +6,7 @@ use std::time::Duration;
 use pool_chaos::{Patience, Place, Postgres, PostgresWitness, Scenario, Stage, run};
 use test_servers::{Environment, PostgresOptions};
 
-use crate::own_server::blocking;
-
-/// What a machine that is busy with other tests may add.
-const NOISE: Duration = Duration::from_secs(1);
+use crate::{NOISE, TURN};
 
 /// What is acknowledged is to outlive the server's process.
 fn options() -> PostgresOptions {
@@ -26,7 +23,9 @@ async fn nothing_that_befalls_the_server_costs_a_write_a_connection_or_a_callers
     if integration_tests::postgres_url().is_none() {
         return;
     }
-    let server = blocking(|| options().start(&environment()).unwrap()).await;
+    let _turn = TURN.lock().await;
+    let started = tokio::task::spawn_blocking(|| options().start(&environment()).unwrap());
+    let server = started.await.unwrap();
     if server.pid().is_none() {
         eprintln!("SKIPPED: this server is no process that a test could kill");
         return;
@@ -58,12 +57,13 @@ async fn a_replica_that_takes_over_with_the_address_costs_no_write() {
     if integration_tests::postgres_url().is_none() {
         return;
     }
-    let (primary, replica) = blocking(|| {
+    let _turn = TURN.lock().await;
+    let started = tokio::task::spawn_blocking(|| {
         let primary = options().start(&environment()).unwrap();
         let replica = options().start_replica(&primary, &environment()).unwrap();
         (primary, replica)
-    })
-    .await;
+    });
+    let (primary, replica) = started.await.unwrap();
     let stage = PostgresWitness::stage_of_pair(primary, replica).await;
     let patience = Patience::with_slack(NOISE);
     let url = stage.witness.subject_url(stage.proxy.address());
