@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use pool_mongo::MongoPool;
+use pool_testkit::Fault;
 
-use crate::support::{Site, UNREACHABLE, eventually, open};
+use crate::support::{Site, UNREACHABLE, behind_a_proxy, eventually, open};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn warm_up_opens_exactly_the_minimum() {
@@ -50,13 +51,13 @@ async fn the_minimum_outlives_the_idle_timeout() {
     let Some(site) = Site::new("kept").await else {
         return;
     };
-    let idle = Duration::from_secs(1);
+    let idle = Duration::from_secs(2);
     let pool = site
         .pool(|builder| builder.limits(5, 10).idle_timeout(idle))
         .await;
     pool.warmup_pool().await.unwrap();
     for _ in 0..8 {
-        tokio::time::sleep(Duration::from_millis(500)).await;
+        tokio::time::sleep(idle / 2).await;
         assert_eq!(site.server_sockets().await, 5);
     }
     let closed: u64 = pool
@@ -72,7 +73,7 @@ async fn a_minimum_that_changes_is_followed_up_and_down() {
     let Some(site) = Site::new("changed").await else {
         return;
     };
-    let idle = Duration::from_secs(1);
+    let idle = Duration::from_secs(2);
     let pool = site
         .pool(|builder| builder.limits(1, 20).idle_timeout(idle))
         .await;
@@ -97,7 +98,7 @@ async fn another_client_takes_over_from_one_whose_warm_up_goes_on() {
     let pool = site.builder_for(UNREACHABLE).limits(3, 6);
     let pool = pool
         .acquire_timeout(Duration::from_secs(20))
-        .connect_timeout(Duration::from_secs(1))
+        .connect_timeout(Duration::from_secs(3))
         .build()
         .await
         .unwrap();
@@ -105,12 +106,75 @@ async fn another_client_takes_over_from_one_whose_warm_up_goes_on() {
         let pool = pool.clone();
         async move { pool.warmup_pool().await }
     });
-    tokio::time::sleep(Duration::from_millis(1_500)).await;
-    assert!(!warming.is_finished(), "refusals pass");
+    tokio::time::sleep(Duration::from_millis(3_500)).await;
+    assert!(!warming.is_finished(), "an attempt that failed passes");
     let corrected = pool.reconfigure().uri(site.url.clone()).apply();
     corrected.await.unwrap();
     let report = warming.await.unwrap().unwrap();
     assert!(report.sockets >= 3 && pool.ready(), "{report}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_slow_is_not_silent() {
+    let Some(site) = Site::new("slow").await else {
+        return;
+    };
+    let (url, proxy) = behind_a_proxy(&site.url).await;
+    proxy.set(Fault::Delay(Duration::from_millis(50))).await;
+    let connect = Duration::from_secs(2);
+    let pool = site
+        .builder_for(&url)
+        .limits(40, 60)
+        .max_connecting(2)
+        .connect_timeout(connect)
+        .acquire_timeout(Duration::from_secs(60))
+        .build()
+        .await
+        .unwrap();
+    let warming = tokio::spawn({
+        let pool = pool.clone();
+        async move { pool.warmup_pool().await }
+    });
+    eventually(Duration::from_secs(20), "some are open", || open(&pool) > 4).await;
+    pool.set_limits(44, 60).unwrap();
+    let report = warming.await.unwrap().unwrap();
+    assert_eq!(report.wanted, 44, "the minimum was raised: {report}");
+    assert!(report.sockets >= 44, "{report}");
+    assert!(report.elapsed > connect * 2, "no test of this: {report}");
+    let dropped: u64 = report
+        .servers
+        .iter()
+        .map(|server| server.closed.dropped)
+        .sum();
+    assert_eq!(dropped, 0, "{:?}", report.servers);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_freezes_does_not_keep_the_warm_up_from_another() {
+    let Some(site) = Site::new("frozen").await else {
+        return;
+    };
+    let (url, proxy) = behind_a_proxy(&site.url).await;
+    let pool = site
+        .builder_for(&url)
+        .limits(2, 6)
+        .connect_timeout(Duration::from_secs(2))
+        .acquire_timeout(Duration::from_secs(60))
+        .build()
+        .await
+        .unwrap();
+    drop(pool.acquire().await.unwrap());
+    proxy.set(Fault::Blackhole).await;
+    let warming = tokio::spawn({
+        let pool = pool.clone();
+        async move { pool.warmup_pool().await }
+    });
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let other = pool.reconfigure().uri(site.url.clone()).apply();
+    other.await.unwrap();
+    let report = warming.await.unwrap().unwrap();
+    assert!(report.elapsed < Duration::from_secs(30), "{report}");
+    assert!(report.sockets >= 2 && pool.ready(), "{report}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

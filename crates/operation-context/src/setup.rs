@@ -13,8 +13,9 @@ use service_container::{
 /// What a pool may need beyond its own deadline to say that it missed it.
 const MARGIN: Duration = Duration::from_secs(1);
 
-/// A pool ends its creation by itself, within an `acquire_timeout` that its URL may set as well, and
-/// then says why. The container, which could say only that it took too long, does not come first.
+/// A pool ends its creation by itself, and then says why: a moment after its `acquire_timeout`, which
+/// its URL may set as well, and which looking up the hosts of a `mongodb+srv` URI may take beforehand.
+/// The container, which could say only that it took too long, does not come first.
 const CREATION: Duration = Duration::MAX;
 
 /// How long a server has to answer a health check, whoever asks for longer.
@@ -63,9 +64,10 @@ pub async fn setup_service_container(config: FactoryConfig) -> Result<Container,
 /// Adds the factory and the pools of the configuration's own service to a container that holds
 /// other services as well. Nothing is opened; each pool is made when it is first asked for.
 ///
-/// Making a pool ends within its `acquire_timeout`, whatever the container's
-/// [`create_timeout`](ContainerBuilder::create_timeout). Each pool has `drain_timeout_ms` to close, and the container as a whole has time for all of that
-/// unless [`dispose_options`](ContainerBuilder::dispose_options) are set, before or after this.
+/// The container's [`create_timeout`](ContainerBuilder::create_timeout) does not limit them: they have
+/// their own `acquire_timeout`, and then say why. Each pool has `drain_timeout_ms` to close, and the
+/// container as a whole has time for all of that unless
+/// [`dispose_options`](ContainerBuilder::dispose_options) are set, before or after this.
 ///
 /// # Errors
 ///

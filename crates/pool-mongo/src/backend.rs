@@ -192,10 +192,7 @@ impl Backend {
         let outcome = tokio::select! {
             outcome = self.ask() => outcome,
             error = self.hopeless() => Err(error),
-            () = tokio::time::sleep(after) => {
-                let cause = self.watch.heartbeat.lock().clone();
-                Err(self.error(ConnectProblem::NoAnswer { after }, cause))
-            }
+            () = tokio::time::sleep(after) => Err(self.no_answer(after)),
         };
         let refusal = outcome.as_ref().err().filter(|error| error.is_refusal());
         *self.refusal.lock() = refusal.map(|error| (Instant::now(), error.clone()));
@@ -279,6 +276,12 @@ impl Backend {
                 return self.error(ConnectProblem::Tls, Some(error));
             }
         }
+    }
+
+    /// An attempt of ours has come to no end for `after`.
+    pub(crate) fn no_answer(&self, after: Duration) -> MongoConnectError {
+        let cause = self.watch.heartbeat.lock().clone();
+        self.error(ConnectProblem::NoAnswer { after }, cause)
     }
 
     /// The driver has distrusted a server since it was last proven.

@@ -6,6 +6,7 @@
 //! driver opens exactly those that are missing. Commands that are answered at once would share
 //! the first few.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use futures_util::future::try_join_all;
@@ -33,9 +34,48 @@ const REFRESH: Duration = Duration::from_millis(10);
 impl Backend {
     /// Opens sockets until `wanted` are open, and not one more.
     ///
-    /// In rounds: where opening takes longer than the sockets that are open already are held, the
-    /// next round holds them longer. Ends only with success or an error: the caller sets a time.
+    /// Takes as long as it takes, but no longer than an attempt may without another socket.
     pub(crate) async fn open_sockets(&self, wanted: u32) -> Result<(), MongoConnectError> {
+        self.unless_silent(self.open(wanted)).await
+    }
+
+    /// Opens what is missing of `wanted` and uses what is there, leaving out as many sockets as
+    /// there are callers with a lease, `busy`, who may use one any moment.
+    ///
+    /// Ends with success after a few rounds even where callers came in between, and with an error as
+    /// [`open_sockets`](Self::open_sockets) does.
+    pub(crate) async fn keep_sockets(
+        &self,
+        wanted: u32,
+        busy: u32,
+    ) -> Result<(), MongoConnectError> {
+        self.unless_silent(self.keep(wanted, busy)).await
+    }
+
+    /// Gives `work` up where it goes on without opening a socket for longer than an attempt may take.
+    ///
+    /// Slow is not silent: the driver closes sockets that wait for an answer when their command is
+    /// dropped, so with a limit for the whole a large minimum would be closed and begun anew for ever.
+    async fn unless_silent(
+        &self,
+        work: impl Future<Output = Result<(), MongoConnectError>>,
+    ) -> Result<(), MongoConnectError> {
+        // After the last socket is open, a round may still hold all of them.
+        let limit = self.proof_timeout + LONGEST_HOLD;
+        let mut open = self.open_now();
+        let mut work = pin!(work);
+        loop {
+            match tokio::time::timeout(limit, &mut work).await {
+                Ok(outcome) => return outcome,
+                Err(_elapsed) if self.open_now() > open => open = self.open_now(),
+                Err(_elapsed) => return Err(self.no_answer(limit)),
+            }
+        }
+    }
+
+    /// In rounds: where opening takes longer than the sockets that are open already are held, the
+    /// next round holds them longer.
+    async fn open(&self, wanted: u32) -> Result<(), MongoConnectError> {
         let _turn = self.holding.acquire().await;
         let mut time = FIRST_HOLD;
         loop {
@@ -50,15 +90,7 @@ impl Backend {
         }
     }
 
-    /// Opens what is missing of `wanted` and uses what is there, leaving out as many sockets as
-    /// there are callers with a lease, `busy`, who may use one any moment.
-    ///
-    /// Ends with success after a few rounds even where callers came in between.
-    pub(crate) async fn keep_sockets(
-        &self,
-        wanted: u32,
-        busy: u32,
-    ) -> Result<(), MongoConnectError> {
+    async fn keep(&self, wanted: u32, busy: u32) -> Result<(), MongoConnectError> {
         let _turn = self.holding.acquire().await;
         let sockets = &self.watch.sockets;
         let hello = Hello::ask(self).await?;

@@ -116,15 +116,14 @@ async fn keep_warm(inner: Weak<Inner>, mut events: PoolEvents, stop: Cancellatio
         let work = duty.carry_out(refreshed.elapsed(), anew);
         tokio::select! {
             () = stop.cancelled() => return,
-            outcome = tokio::time::timeout(duty.backend.proof_timeout, work) => match outcome {
-                Ok(Ok(true)) => {
+            outcome = work => match outcome {
+                Ok(true) => {
                     refreshed = Instant::now();
                     found = Some(duty.finds);
                 }
-                Ok(Ok(false)) => {}
+                Ok(false) => {}
                 // Callers are told by their own attempts.
-                Ok(Err(error)) => tracing::debug!(%error, "the minimum cannot be kept warm"),
-                Err(_elapsed) => tracing::debug!("keeping the minimum warm takes too long"),
+                Err(error) => tracing::debug!(%error, "the minimum cannot be kept warm"),
             },
         }
         let pause = tokio::time::sleep(duty.pause());

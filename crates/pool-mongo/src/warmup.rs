@@ -60,11 +60,13 @@ impl MongoPool {
     ///
     /// # Cancel safety
     ///
-    /// Cancel safe: what has been opened stays, and the pool does not turn ready.
+    /// Cancel safe: the pool does not turn ready. Sockets that wait for an answer at that moment are
+    /// closed by the driver; the others stay.
     pub async fn warmup_pool(&self) -> Result<MongoWarmupReport, MongoWarmupError> {
         let began = Instant::now();
         let end = after(self.inner.settings().acquire_timeout);
-        let before = self.inner.backend().open_now();
+        let first = self.inner.backend();
+        let before = first.open_now();
         let mut last = None;
         let outcome = tokio::select! {
             biased;
@@ -75,10 +77,15 @@ impl MongoPool {
             },
         };
         let backend = self.inner.backend();
-        let (wanted, sockets) = (self.inner.floor(), backend.open_now());
+        let sockets = backend.open_now();
         match outcome {
-            Ok(leases) => {
+            Ok((wanted, leases)) => {
                 self.inner.warmed.store(true, Ordering::Release);
+                let before = if Arc::ptr_eq(&first, &backend) {
+                    before
+                } else {
+                    0
+                };
                 Ok(MongoWarmupReport {
                     wanted,
                     sockets,
@@ -88,39 +95,62 @@ impl MongoPool {
                     elapsed: began.elapsed(),
                 })
             }
-            Err(cause) => Err(MongoWarmupError {
-                pool: self.name().to_owned(),
-                wanted,
-                open: sockets,
-                elapsed: began.elapsed(),
-                cause: cause.or(last),
-            }),
+            Err(cause) => {
+                let unseen = || backend.out_of_reach(began.elapsed()).map(shared);
+                Err(MongoWarmupError {
+                    pool: self.name().to_owned(),
+                    wanted: self.inner.floor(),
+                    open: sockets,
+                    elapsed: began.elapsed(),
+                    cause: cause.or(last).or_else(unseen),
+                })
+            }
         }
     }
 
     /// Tries again what fails for a passing reason; `last` is the latest such failure.
-    async fn warm(&self, last: &mut Option<SharedError>) -> Result<WarmupReport, SharedError> {
+    async fn warm(
+        &self,
+        last: &mut Option<SharedError>,
+    ) -> Result<(u32, WarmupReport), SharedError> {
         let mut pause = PAUSE;
-        let backend = loop {
+        let (backend, wanted) = loop {
             // What is in force now: another client may take over meanwhile, or other limits.
             let backend = self.inner.backend();
-            let Err(error) = backend.warm(self.inner.floor()).await else {
-                break backend;
-            };
+            let wanted = self.inner.floor();
+            let outcome = backend.warm(wanted).await;
             let in_force = Arc::ptr_eq(&backend, &self.inner.backend());
-            let lasting = error.fault() == ConnectFault::Permanent;
-            let error: SharedError = Arc::new(error);
-            if in_force && lasting {
-                return Err(error);
+            *last = None;
+            match outcome {
+                // More than a minimum that was lowered meanwhile is enough.
+                Ok(()) if in_force && wanted >= self.inner.floor() => break (backend, wanted),
+                Err(error) if in_force => {
+                    let lasting = error.fault() == ConnectFault::Permanent;
+                    let error = shared(error);
+                    if lasting {
+                        return Err(error);
+                    }
+                    *last = Some(error);
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                    if !Arc::ptr_eq(&backend, &self.inner.backend()) {
+                        *last = None;
+                        pause = PAUSE;
+                    }
+                }
+                // It was about something else.
+                Ok(()) | Err(_) => pause = PAUSE,
             }
-            *last = Some(error);
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
         };
         let _warming = Warming::begin(&backend);
         let leases = self.inner.engine.warmup_pool().await;
-        leases.map_err(|error| error.cause.clone().unwrap_or_else(|| Arc::new(error)))
+        let leases = leases.map_err(|error| error.cause.clone().unwrap_or_else(|| Arc::new(error)));
+        Ok((wanted, leases?))
     }
+}
+
+fn shared(error: MongoConnectError) -> SharedError {
+    Arc::new(error)
 }
 
 impl Backend {
