@@ -14,6 +14,7 @@ use mongodb::{Client, Database, ServerType};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, OnceCell, Semaphore};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use crate::config::Settings;
 use crate::error::{ConnectProblem, MongoConnectError, MongoPoolError};
@@ -81,6 +82,8 @@ pub(crate) struct Backend {
     refusal_stands: Duration,
     /// One warm-up or refresh at a time, so that two of them do not open twice as many sockets.
     pub(crate) holding: Semaphore,
+    /// Cancelled when another client has taken over.
+    pub(crate) replaced: CancellationToken,
     /// Warm-ups that look at the leases now, having just asked the server themselves.
     pub(crate) warming: AtomicU32,
 }
@@ -136,6 +139,7 @@ impl Backend {
             refusal: Mutex::new(None),
             refusal_stands,
             holding: Semaphore::new(1),
+            replaced: CancellationToken::new(),
             warming: AtomicU32::new(0),
         }))
     }

@@ -42,30 +42,35 @@ impl Backend {
     /// Opens what is missing of `wanted` and uses what is there, leaving out as many sockets as
     /// there are callers with a lease, `busy`, who may use one any moment.
     ///
-    /// Ends with success after a few rounds even where callers came in between, and with an error as
-    /// [`open_sockets`](Self::open_sockets) does.
+    /// Ends after a few rounds even where callers came in between; whether all are open then. With an
+    /// error as [`open_sockets`](Self::open_sockets) does.
     pub(crate) async fn keep_sockets(
         &self,
         wanted: u32,
         busy: u32,
-    ) -> Result<(), MongoConnectError> {
+    ) -> Result<bool, MongoConnectError> {
         self.unless_silent(self.keep(wanted, busy)).await
     }
 
-    /// Gives `work` up where it goes on without opening a socket for longer than an attempt may take.
+    /// Gives `work` up where it goes on without opening a socket for longer than an attempt may take, or
+    /// another client has taken over.
     ///
     /// Slow is not silent: the driver closes sockets that wait for an answer when their command is
     /// dropped, so with a limit for the whole a large minimum would be closed and begun anew for ever.
-    async fn unless_silent(
+    async fn unless_silent<T>(
         &self,
-        work: impl Future<Output = Result<(), MongoConnectError>>,
-    ) -> Result<(), MongoConnectError> {
+        work: impl Future<Output = Result<T, MongoConnectError>>,
+    ) -> Result<T, MongoConnectError> {
         // After the last socket is open, a round may still hold all of them.
         let limit = self.proof_timeout + LONGEST_HOLD;
         let mut open = self.open_now();
         let mut work = pin!(work);
         loop {
-            match tokio::time::timeout(limit, &mut work).await {
+            let outcome = tokio::select! {
+                outcome = tokio::time::timeout(limit, &mut work) => outcome,
+                () = self.replaced.cancelled() => return Err(self.distrusted()),
+            };
+            match outcome {
                 Ok(outcome) => return outcome,
                 Err(_elapsed) if self.open_now() > open => open = self.open_now(),
                 Err(_elapsed) => return Err(self.no_answer(limit)),
@@ -90,7 +95,7 @@ impl Backend {
         }
     }
 
-    async fn keep(&self, wanted: u32, busy: u32) -> Result<(), MongoConnectError> {
+    async fn keep(&self, wanted: u32, busy: u32) -> Result<bool, MongoConnectError> {
         let _turn = self.holding.acquire().await;
         let sockets = &self.watch.sockets;
         let hello = Hello::ask(self).await?;
@@ -108,7 +113,7 @@ impl Backend {
             }
             time *= 2;
         }
-        Ok(())
+        Ok(sockets.open(hello.me.as_deref()) >= wanted.saturating_sub(busy))
     }
 
     /// How many sockets are in use, now that no command of ours runs.

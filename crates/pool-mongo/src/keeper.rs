@@ -170,7 +170,7 @@ impl Duty {
         self.backend.open_now() < self.floor
     }
 
-    /// Returns whether every socket has been used. `anew` says that a server has been found since: the
+    /// Returns whether every socket is there and has been used. `anew` says that a server has been found since: the
     /// sockets that are open may be those to the old one.
     async fn carry_out(&self, since: Duration, anew: bool) -> Result<bool, MongoConnectError> {
         let due = self.every.is_some_and(|every| since >= every);
@@ -178,9 +178,13 @@ impl Duty {
         if self.floor <= self.busy || !(self.is_missing() || due || anew) {
             return Ok(false);
         }
-        self.backend.prove().await?;
-        self.backend.keep_sockets(self.floor, self.busy).await?;
-        Ok(true)
+        // Somebody who asks for the proof as well may have begun it, and not go on.
+        let patience = self.backend.proof_timeout * 2;
+        match tokio::time::timeout(patience, self.backend.prove()).await {
+            Ok(proof) => proof?,
+            Err(_elapsed) => return Err(self.backend.no_answer(patience)),
+        }
+        self.backend.keep_sockets(self.floor, self.busy).await
     }
 
     /// How long to wait for the next look.

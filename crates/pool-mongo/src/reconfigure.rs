@@ -364,6 +364,7 @@ impl Inner {
         // Leases that are idle now, or being opened, are the old client's, and so are failures.
         self.engine.start_over();
         old.watch.changed.notify_one();
+        old.replaced.cancel();
         old
     }
 }
