@@ -6,8 +6,8 @@ use std::time::Instant;
 use benches::Report;
 
 use crate::subjects::{
-    Borrowed, BorrowedInScope, Counted, DependencyInjector, Erased, ErasedShare, Floor, Shaku,
-    Shared, Subject,
+    Borrowed, BorrowedInScope, Counted, DependencyInjector, Erased, ErasedShare, Floor, ReadyShare,
+    Shaku, Shared, Subject,
 };
 use crate::{APART, per_op, processors};
 
@@ -21,6 +21,7 @@ pub(crate) fn measure(report: &mut Report, threads: usize, ops: u32) {
     one::<Borrowed>(report, threads, ops);
     one::<BorrowedInScope>(report, threads, ops);
     one::<Shared>(report, threads, ops);
+    one::<ReadyShare>(report, threads, ops);
     one::<Shaku>(report, threads, ops);
     one::<DependencyInjector>(report, threads, ops);
 }

@@ -186,6 +186,22 @@ impl Subject for Shared {
     }
 }
 
+/// The same where nobody would wait for a creation: no future, as peers have none.
+pub(crate) struct ReadyShare(Container);
+
+impl Subject for ReadyShare {
+    const NAME: &'static str = "service-container/ready-arc";
+
+    fn new() -> Self {
+        Self(container())
+    }
+
+    async fn resolve<const N: usize>(&self) -> usize {
+        let service = self.0.ready_arc::<Service<N>>();
+        service.expect("it is there").value
+    }
+}
+
 pub(crate) struct DependencyInjector(dependency_injector::Container);
 
 impl Subject for DependencyInjector {
