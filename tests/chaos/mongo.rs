@@ -1,12 +1,11 @@
 //! What can befall MongoDB.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use pool_chaos::{Leases, MongoWitness, Patience, Place, Scenario, Stage, run};
+use pool_chaos::{Leases, MongoWitness, Patience, Place, Scenario, Stage};
 use test_servers::{Environment, MongoOptions};
 
-use crate::{NOISE, TURN};
+use crate::{NOISE, TURN, costs_nothing};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_that_befalls_the_server_costs_a_write_a_lease_or_a_callers_time() {
@@ -35,14 +34,6 @@ async fn nothing_that_befalls_the_server_costs_a_write_a_lease_or_a_callers_time
         if scenario == Scenario::Failover {
             continue;
         }
-        let first = number * 1_000_000;
-        let fault = scenario.short_time();
-        let outcome = run(scenario, &stage, &leases, first, fault, patience).await;
-        let outcome = outcome.expect("all others apply");
-        let complaints = outcome.complaints(Duration::from_secs(1) + NOISE);
-        assert!(
-            complaints.is_empty(),
-            "{scenario}: {complaints:?}\n{outcome:#?}"
-        );
+        costs_nothing(scenario, &stage, &leases, number * 1_000_000, patience).await;
     }
 }

@@ -1,12 +1,11 @@
 //! What can befall PostgreSQL.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use pool_chaos::{Patience, Place, Postgres, PostgresWitness, Scenario, Stage, run};
+use pool_chaos::{Patience, Place, Postgres, PostgresWitness, Scenario, Stage};
 use test_servers::{Environment, PostgresOptions};
 
-use crate::{NOISE, TURN};
+use crate::{NOISE, TURN, costs_nothing};
 
 /// What is acknowledged is to outlive the server's process.
 fn options() -> PostgresOptions {
@@ -40,15 +39,7 @@ async fn nothing_that_befalls_the_server_costs_a_write_a_connection_or_a_callers
         if scenario == Scenario::Failover {
             continue;
         }
-        let first = number * 1_000_000;
-        let fault = scenario.short_time();
-        let outcome = run(scenario, &stage, &pool, first, fault, patience).await;
-        let outcome = outcome.expect("all others apply");
-        let complaints = outcome.complaints(Duration::from_secs(1) + NOISE);
-        assert!(
-            complaints.is_empty(),
-            "{scenario}: {complaints:?}\n{outcome:#?}"
-        );
+        costs_nothing(scenario, &stage, &pool, number * 1_000_000, patience).await;
     }
 }
 
@@ -68,9 +59,5 @@ async fn a_replica_that_takes_over_with_the_address_costs_no_write() {
     let patience = Patience::with_slack(NOISE);
     let url = stage.witness.subject_url(stage.proxy.address());
     let pool = Arc::new(Postgres::new(&url, patience));
-    let scenario = Scenario::Failover;
-    let outcome = run(scenario, &stage, &pool, 1, scenario.short_time(), patience).await;
-    let outcome = outcome.expect("it applies");
-    let complaints = outcome.complaints(Duration::from_secs(1) + NOISE);
-    assert!(complaints.is_empty(), "{complaints:?}\n{outcome:#?}");
+    costs_nothing(Scenario::Failover, &stage, &pool, 1, patience).await;
 }

@@ -41,7 +41,7 @@ async fn cancelled_operations_leave_neither_leases_nor_sockets_behind() {
     while let Some(done) = tasks.join_next().await {
         done.unwrap();
     }
-    eventually(Duration::from_secs(10), "nothing is in use", || {
+    eventually(Duration::from_secs(2), "nothing is in use", || {
         pool.counts().active == 0 && pool.counts().waiting == 0 && in_use(&pool) == 0
     })
     .await;

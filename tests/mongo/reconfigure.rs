@@ -209,7 +209,6 @@ async fn failures_of_the_old_client_are_not_the_new_ones() {
     let Some(site) = Site::new("forgotten").await else {
         return;
     };
-    let mut took = Vec::new();
     for _ in 0..5 {
         let wrong = with_password(&site.url, CANARY);
         let pool = site.builder_for(&wrong).limits(0, 2).build().await.unwrap();
@@ -224,12 +223,10 @@ async fn failures_of_the_old_client_are_not_the_new_ones() {
         right.take_over();
         let began = Instant::now();
         let lease = pool.acquire().await.unwrap();
-        took.push(began.elapsed());
+        let took = began.elapsed();
+        assert!(took < Duration::from_millis(100), "{took:?}");
         lease.run_command(doc! { "ping": 1 }).await.unwrap();
         drop(lease);
         pool.close(Duration::MAX).await;
     }
-    // A pause that the other had earned would be of up to 500 ms.
-    took.sort();
-    assert!(took[3] < Duration::from_millis(100), "{took:?}");
 }

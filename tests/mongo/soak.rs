@@ -79,7 +79,7 @@ async fn cancel(pool: &MongoPool, number: u32, done: &mut Done) {
     let filter = if anywhere {
         doc! {}
     } else {
-        doc! { "_id": 0, "$where": "sleep(200) || true" }
+        doc! { "_id": 0, "$where": "sleep(50) || true" }
     };
     let answered = &mut done.answered;
     let _ = if anywhere {
@@ -88,7 +88,7 @@ async fn cancel(pool: &MongoPool, number: u32, done: &mut Done) {
         tokio::time::timeout(patience, all).await
     } else {
         let lease = pool.acquire().await.unwrap();
-        tokio::time::timeout(Duration::from_millis(40), query(lease, filter, answered)).await
+        tokio::time::timeout(Duration::from_millis(15), query(lease, filter, answered)).await
     };
 }
 

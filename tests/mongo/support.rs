@@ -10,9 +10,6 @@ use mongodb::options::ClientOptions;
 use pool_mongo::{MongoPool, MongoPoolBuilder};
 use pool_testkit::FaultProxy;
 
-/// What a machine that is busy with other tests may add to the time of an acquire.
-pub(crate) const NOISE: Duration = Duration::from_secs(1);
-
 /// Nothing answers on this port of this machine.
 pub(crate) const UNREACHABLE: &str =
     "mongodb://app:c4n4ry-p4ssw0rd@127.0.0.1:9/?directConnection=true";

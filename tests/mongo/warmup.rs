@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use pool_mongo::MongoPool;
+use pool_mongo::{MongoPool, MongoWarmupError, MongoWarmupReport};
 use pool_testkit::Fault;
+use tokio::task::JoinHandle;
 
 use crate::support::{Site, UNREACHABLE, behind_a_proxy, eventually, open};
 
@@ -90,6 +91,11 @@ async fn a_minimum_that_changes_is_followed_up_and_down() {
     assert_eq!(site.server_sockets().await, 2);
 }
 
+fn in_the_background(pool: &MongoPool) -> JoinHandle<Result<MongoWarmupReport, MongoWarmupError>> {
+    let pool = pool.clone();
+    tokio::spawn(async move { pool.warmup_pool().await })
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn another_client_takes_over_from_one_whose_warm_up_goes_on() {
     let Some(site) = Site::new("corrected").await else {
@@ -102,10 +108,7 @@ async fn another_client_takes_over_from_one_whose_warm_up_goes_on() {
         .build()
         .await
         .unwrap();
-    let warming = tokio::spawn({
-        let pool = pool.clone();
-        async move { pool.warmup_pool().await }
-    });
+    let warming = in_the_background(&pool);
     tokio::time::sleep(Duration::from_millis(3_500)).await;
     assert!(!warming.is_finished(), "an attempt that failed passes");
     let corrected = pool.reconfigure().uri(site.url.clone()).apply();
@@ -133,10 +136,7 @@ async fn a_server_that_is_slow_is_not_silent() {
     drop(pool.acquire().await.unwrap());
     proxy.set(Fault::Delay(Duration::from_millis(75))).await;
     pool.set_limits(40, 60).unwrap();
-    let warming = tokio::spawn({
-        let pool = pool.clone();
-        async move { pool.warmup_pool().await }
-    });
+    let warming = in_the_background(&pool);
     eventually(Duration::from_secs(20), "some are open", || open(&pool) > 4).await;
     pool.set_limits(44, 60).unwrap();
     let report = warming.await.unwrap().unwrap();
@@ -168,10 +168,7 @@ async fn a_server_that_freezes_does_not_keep_the_warm_up_from_another() {
         .unwrap();
     drop(pool.acquire().await.unwrap());
     proxy.set(Fault::Blackhole).await;
-    let warming = tokio::spawn({
-        let pool = pool.clone();
-        async move { pool.warmup_pool().await }
-    });
+    let warming = in_the_background(&pool);
     tokio::time::sleep(Duration::from_millis(300)).await;
     let other = pool.reconfigure().uri(site.url.clone()).apply();
     other.await.unwrap();
@@ -188,10 +185,7 @@ async fn closing_ends_a_warm_up_which_says_so() {
         .build()
         .await
         .unwrap();
-    let warming = tokio::spawn({
-        let pool = pool.clone();
-        async move { pool.warmup_pool().await }
-    });
+    let warming = in_the_background(&pool);
     tokio::time::sleep(Duration::from_millis(300)).await;
     pool.close(Duration::from_secs(1)).await;
     let error = warming.await.unwrap().map(drop).unwrap_err();

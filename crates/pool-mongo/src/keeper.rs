@@ -170,8 +170,8 @@ impl Duty {
         self.backend.open_now() < self.floor
     }
 
-    /// Returns whether every socket is there and has been used. `anew` says that a server has been found since: the
-    /// sockets that are open may be those to the old one.
+    /// Returns whether every socket is there and has been used. `anew` says that a server has been
+    /// found since: the sockets that are open may be those to the old one.
     async fn carry_out(&self, since: Duration, anew: bool) -> Result<bool, MongoConnectError> {
         let due = self.every.is_some_and(|every| since >= every);
         // Where callers keep more leases than that busy, they open and use the sockets.

@@ -303,30 +303,31 @@ pub(crate) fn writable(address: SocketAddr) -> Probe {
 
 /// Ready as a member: it is the primary or follows one.
 pub(crate) fn follows(address: SocketAddr) -> Probe {
-    match hello(address, PATIENCE) {
-        Ok(answer) if is_member(&answer) => Probe::Ready,
-        Ok(_) => Probe::NotYet("it neither is the primary nor follows one yet".to_owned()),
-        Err(error) => Probe::NotYet(error.to_string()),
-    }
+    member(address).map_or_else(|probe| probe, |_| Probe::Ready)
 }
 
 /// Ready for clients of the whole set: it is a member, and it has the key that members sign times
 /// with. One that follows has it a moment later, and only while there is a primary; until then it
 /// turns away a client that has heard another member's time (code 211, `KeyNotFound`).
 pub(crate) fn settled(address: SocketAddr) -> Probe {
-    match hello(address, PATIENCE) {
-        Ok(answer) if is_member(&answer) && signs(&answer) => Probe::Ready,
-        Ok(answer) if is_member(&answer) => {
+    match member(address) {
+        Ok(hello) if signs(&hello) => Probe::Ready,
+        Ok(_) => {
             Probe::NotYet("it does not have the key yet that times are signed with".to_owned())
         }
-        Ok(_) => Probe::NotYet("it neither is the primary nor follows one yet".to_owned()),
-        Err(error) => Probe::NotYet(error.to_string()),
+        Err(probe) => probe,
     }
 }
 
-fn is_member(hello: &Document) -> bool {
-    let is = |role| hello.get_bool(role) == Ok(true);
-    is("isWritablePrimary") || is("secondary")
+/// What a member says of itself, or why it is none yet.
+fn member(address: SocketAddr) -> Result<Document, Probe> {
+    let answer = hello(address, PATIENCE).map_err(|error| Probe::NotYet(error.to_string()))?;
+    let is = |role| answer.get_bool(role) == Ok(true);
+    if is("isWritablePrimary") || is("secondary") {
+        return Ok(answer);
+    }
+    let neither = "it neither is the primary nor follows one yet";
+    Err(Probe::NotYet(neither.to_owned()))
 }
 
 /// Without the key a member names no time, or signs it with key 0.
